@@ -1,0 +1,40 @@
+/**
+ * What a speaker is told to be. Made by src/daemon from Node, BGPConfiguration and BGPPeer objects (bird knows no
+ * Kubernetes); a new one replaces the old at any time and touches only the sessions it concerns.
+ */
+
+export type PeerConfig = {
+	/** Unique and stable: `mesh/n2`, `peer/tor1`. */
+	readonly name: string;
+	/** Canonical address of the peer. */
+	readonly address: string;
+	readonly port: number;
+	readonly asNumber: number;
+	/** Our address on this session; the kernel chooses when absent. */
+	readonly localAddress?: string;
+	/** Seconds; 0 for no hold timer. */
+	readonly holdTime: number;
+	/** Seconds a peer may take to come back with its routes kept (sent in our capability too), 0..4095. */
+	readonly restartTime: number;
+	/** Never dial, only accept. */
+	readonly passive: boolean;
+	/** Families offered. Keys `afi/safi`: '1/1', '2/1'. */
+	readonly families: readonly ('1/1' | '2/1')[];
+	/** What is announced to this peer beside our own prefixes: nothing, or every best path the rules of BGP allow. */
+	readonly exportLearnt: boolean;
+};
+
+export type SpeakerConfig = {
+	readonly asNumber: number;
+	/** BGP identifier, dotted quad, not 0.0.0.0. */
+	readonly routerId: string;
+	/** Where to listen; '0.0.0.0' and '::' for all. */
+	readonly listen: readonly { readonly address: string; readonly port: number }[];
+	/** Next hop we announce, by family, and the preferred source of learnt routes in the kernel. */
+	readonly addresses: { readonly ipv4?: string; readonly ipv6?: string };
+	readonly peers: readonly PeerConfig[];
+	/** Our own prefixes. Announced only while the kernel holds a blackhole route of felix for them. */
+	readonly originate: readonly string[];
+	/** Paths used in parallel at most; 16. */
+	readonly maximumPaths: number;
+};

@@ -1,0 +1,97 @@
+import type { PathAttributes } from 'bgp-js-lite';
+import type { Family } from '../../src/net/ip.ts';
+
+/** Who a path came from, as far as the decision process cares (RFC 4271 §9.1.2.2). */
+export type PathSource = {
+	/** Unique name of the peer, or 'local'. */
+	readonly peer: string;
+	readonly kind: 'local' | 'ibgp' | 'ebgp';
+	/** Dotted quad of the peer; '' for local. */
+	readonly bgpIdentifier: string;
+	readonly peerAddress: string;
+};
+
+/** One path to one prefix. Attribute objects are shared between paths and never changed. */
+export type Path = {
+	readonly prefix: string;
+	readonly source: PathSource;
+	/** With `nextHop` set, unless local. */
+	readonly attributes: PathAttributes;
+	/** Learnt before the peer's session went down, kept for graceful restart (RFC 4724 §4.2). */
+	readonly stale: boolean;
+};
+
+/** The chosen path(s) of a prefix: `best` is announced on, `multipath` (best included) goes into the kernel. */
+export type Decision = { readonly prefix: string; readonly best: Path; readonly multipath: readonly Path[] };
+
+export type RibFamily = Family;
+
+/** A peer as the RIB knows it while its session is established or held for graceful restart. */
+export type RibPeer = {
+	readonly source: PathSource;
+	/** Keys `afi/safi` agreed on the session. */
+	readonly families: ReadonlySet<string>;
+	/** Whether best paths learnt from others go to this peer at all (our own prefixes always do). */
+	readonly exportLearnt: boolean;
+	readonly peerAS: number;
+	/** Next hop we put into what we announce to it, by family; absent: nothing of that family can be announced. */
+	readonly nextHopSelf: { readonly 4?: string; readonly 6?: string };
+};
+
+/** Prefixes to send to one peer that share attributes; the session packs them into UPDATEs. */
+export type Outgoing = {
+	readonly family: RibFamily;
+	/** Absent: `prefixes` are withdrawn. `nextHop` is set. */
+	readonly attributes?: PathAttributes;
+	readonly prefixes: readonly string[];
+};
+
+/**
+ * Adj-RIBs-In, Loc-RIB and Adj-RIBs-Out of one speaker; pure, no I/O, no clock. Changes are coalesced: a prefix that
+ * flaps between two takes shows its last state once, or not at all.
+ */
+export type Rib = {
+	/** Peer known: paths may come in. Called again after a graceful restart, which keeps its stale paths. */
+	readonly addPeer: (peer: RibPeer) => void;
+	readonly announce: (peer: string, family: RibFamily, prefixes: readonly string[], attributes: PathAttributes) => void;
+	readonly withdraw: (peer: string, family: RibFamily, prefixes: readonly string[]) => void;
+	/** Session gone, peer restarting: its paths of these families stay, marked stale; nothing is sent to it. */
+	readonly markStale: (peer: string, families: readonly RibFamily[]) => void;
+	/** End-of-RIB came or the restart timer ran out: what is still stale goes. */
+	readonly sweepStale: (peer: string, family: RibFamily) => void;
+	/** Session gone for good: its paths go, nothing is sent to it. */
+	readonly removePeer: (peer: string) => void;
+	/** Replaces what we originate. */
+	readonly setLocal: (prefixes: readonly string[]) => void;
+	/** IGP metric of a next hop, undefined for unreachable (RFC 4271 §9.1.2.1). Unknown next hops count as unreachable. */
+	readonly setNextHop: (nextHop: string, metric: number | undefined) => void;
+	/** Next hops of all paths held, for the resolver. */
+	readonly nextHops: () => ReadonlySet<string>;
+	/** Prefixes whose decision changed since the last take; undefined: no path any more. Local prefixes included. */
+	readonly takeDecisions: () => ReadonlyMap<string, Decision | undefined>;
+	/** Starts sending to the peer: its whole table becomes pending. Nothing is sent to a peer before. */
+	readonly startSending: (peer: string) => void;
+	/** At most `limit` prefixes pending for the peer, grouped by attributes; empty when all is sent. */
+	readonly takeOutgoing: (peer: string, limit: number) => readonly Outgoing[];
+	readonly hasOutgoing: (peer: string) => boolean;
+	/** Route refresh: this family's whole table becomes pending again. */
+	readonly resend: (peer: string, family: RibFamily) => void;
+	readonly adjRibIn: (peer: string) => readonly Path[];
+	readonly adjRibOut: (peer: string) => ReadonlyMap<string, PathAttributes>;
+	readonly locRib: () => ReadonlyMap<string, Decision>;
+	readonly counts: (peer: string) => { readonly received: number; readonly advertised: number };
+};
+
+/*
+ * bird/rib/rib.ts: createRib({ asNumber, maximumPaths }): Rib
+ *
+ * bird/fib/fib.ts: createFib({ kernel, log, prefSrc: {4?,6?}, maximumPaths }): Fib
+ *   update(decisions)                 what the RIB decided (local and unreachable ones are not installed)
+ *   start(): Promise<void>            reads the kernel; learnt routes of the last run are kept until converged()
+ *   converged(): void                 all expected End-of-RIBs came or the time is over: sweep what is stale
+ *   watchNextHops(nextHops, onChange(nextHop, metric|undefined))   recursive resolution over the kernel's routes and links
+ *   felixHolds(prefix): boolean, onFelixChange(cb)    blackhole routes of felix (protocol 173), for originate
+ *   flush(): Promise<void>            returns when everything handed over is in the kernel
+ *   status(): { wanted, programmed, failed: [...] }
+ *   close()
+ */

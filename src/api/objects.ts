@@ -1,0 +1,129 @@
+/**
+ * The Kubernetes objects Manx reads, cut down to the fields it uses and made total: defaults are applied and text is
+ * canonical when an object enters (see validate.ts), so nothing behind the datastore meets an absent list.
+ */
+
+export type Labels = Readonly<Record<string, string>>;
+
+export type Metadata = {
+	readonly name: string;
+	/** '' for cluster-scoped kinds. */
+	readonly namespace: string;
+	readonly uid: string;
+	readonly labels: Labels;
+	readonly annotations: Labels;
+};
+
+export type Protocol = 'TCP' | 'UDP' | 'SCTP';
+
+export type Node = {
+	readonly kind: 'Node';
+	readonly metadata: Metadata;
+	/** Canonical prefixes, at most one a family in Kubernetes, more are allowed. */
+	readonly spec: { readonly podCIDRs: readonly string[] };
+	/** Canonical addresses, in the object's order. */
+	readonly status: { readonly addresses: readonly { readonly type: string; readonly address: string }[] };
+};
+
+export type ContainerPort = {
+	readonly name: string;
+	readonly containerPort: number;
+	readonly protocol: Protocol;
+};
+
+export type Pod = {
+	readonly kind: 'Pod';
+	readonly metadata: Metadata;
+	readonly spec: {
+		/** '' when not scheduled yet. */
+		readonly nodeName: string;
+		readonly hostNetwork: boolean;
+		/** Named ports of all containers (init containers that restart always included), flattened. */
+		readonly ports: readonly ContainerPort[];
+	};
+	readonly status: {
+		readonly phase: 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
+		/** Canonical addresses. */
+		readonly podIPs: readonly string[];
+	};
+};
+
+export type Namespace = { readonly kind: 'Namespace'; readonly metadata: Metadata };
+
+export type LabelSelectorRequirement = {
+	readonly key: string;
+	readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
+	readonly values: readonly string[];
+};
+
+export type LabelSelector = {
+	readonly matchLabels: Labels;
+	readonly matchExpressions: readonly LabelSelectorRequirement[];
+};
+
+/** One element of from/to. Exactly: an ipBlock alone, or a podSelector and/or a namespaceSelector. */
+export type NetworkPolicyPeer = {
+	readonly podSelector?: LabelSelector;
+	readonly namespaceSelector?: LabelSelector;
+	/** Canonical prefixes (host bits cleared). */
+	readonly ipBlock?: { readonly cidr: string; readonly except: readonly string[] };
+};
+
+export type NetworkPolicyPort = {
+	readonly protocol: Protocol;
+	/** A number, a container port's name, or absent: every port of the protocol. */
+	readonly port?: number | string;
+	/** Inclusive end of a range that begins at a numeric `port`. */
+	readonly endPort?: number;
+};
+
+/** One rule of ingress or egress. Empty `peers`: anyone. Empty `ports`: everything, ICMP too. */
+export type NetworkPolicyRule = {
+	readonly peers: readonly NetworkPolicyPeer[];
+	readonly ports: readonly NetworkPolicyPort[];
+};
+
+export type NetworkPolicy = {
+	readonly kind: 'NetworkPolicy';
+	readonly metadata: Metadata;
+	readonly spec: {
+		readonly podSelector: LabelSelector;
+		/** Never empty: defaulted as the API server does (Ingress, plus Egress if there are egress rules). */
+		readonly policyTypes: readonly ('Ingress' | 'Egress')[];
+		readonly ingress: readonly NetworkPolicyRule[];
+		readonly egress: readonly NetworkPolicyRule[];
+	};
+};
+
+/** manx.dev/v1 BGPConfiguration, named `default`. */
+export type BGPConfiguration = {
+	readonly kind: 'BGPConfiguration';
+	readonly metadata: Metadata;
+	readonly spec: { readonly asNumber: number; readonly nodeToNodeMeshEnabled: boolean; readonly listenPort: number };
+};
+
+/** manx.dev/v1 BGPPeer: a router outside the mesh. */
+export type BGPPeer = {
+	readonly kind: 'BGPPeer';
+	readonly metadata: Metadata;
+	readonly spec: {
+		/** Canonical address. */
+		readonly peerIP: string;
+		/** 179 unless given. */
+		readonly peerPort: number;
+		readonly asNumber: number;
+		/** Only this node; '' for every node the selector takes. */
+		readonly node: string;
+		/** Nodes by label; absent means all. */
+		readonly nodeSelector?: LabelSelector;
+		/** Seconds, 90 unless given; 0 or at least 3. */
+		readonly holdTime: number;
+	};
+};
+
+export type ManxObject = Node | Pod | Namespace | NetworkPolicy | BGPConfiguration | BGPPeer;
+export type Kind = ManxObject['kind'];
+
+/** `namespace/name`, or `name` alone for cluster-scoped kinds. */
+export const keyOf = (metadata: Metadata): string =>
+	metadata.namespace === '' ? metadata.name : `${metadata.namespace}/${metadata.name}`;
