@@ -10,6 +10,8 @@ export type Metadata = {
 	/** '' for cluster-scoped kinds. */
 	readonly namespace: string;
 	readonly uid: string;
+	/** RFC 3339, '' when the source gives none. */
+	readonly creationTimestamp: string;
 	readonly labels: Labels;
 	readonly annotations: Labels;
 };
