@@ -1,21 +1,134 @@
-/** Settings of a daemon, from a YAML file, MANX_* environment variables and flags. */
-export type Settings = {
-	readonly nodeName: string;
-	readonly datastore: { readonly kind: 'directory'; readonly path: string };
-	readonly mode: 'bgp' | 'host-gw';
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { canonicalCidr } from './net/ip.ts';
+
+/**
+ * Settings of a daemon. Sources, later ones win: defaults, the YAML file given with --config, MANX_* environment
+ * variables. Unknown keys are refused with the nearest known one; nothing is guessed.
+ */
+
+const cidrs = z.array(
+	z.string().transform((value, context) => {
+		const canonical = canonicalCidr(value);
+		if (canonical !== undefined) return canonical;
+		context.addIssue(`'${value}' is not a CIDR such as 10.0.0.0/8`);
+		return z.NEVER;
+	}),
+);
+
+/** Name, how it is checked, and what it is for; docs/reference/settings.md lists the same. */
+const shape = {
+	/** This node's name, as in the Node object. */
+	nodeName: z.string().min(1).default(hostname()),
+	datastore: z
+		.strictObject({ kind: z.literal('directory'), path: z.string().min(1) })
+		.default({ kind: 'directory', path: '/etc/manx/objects' }),
+	/** How the nodes learn each other's pod networks. */
+	mode: z.enum(['bgp', 'host-gw']).default('bgp'),
 	/** Where sockets and records live. */
-	readonly runDir: string;
-	readonly masquerade: boolean;
-	/** Canonical prefixes beside the pod networks that pods reach with their own address. */
-	readonly nonMasqueradeCIDRs: readonly string[];
-	/** Canonical prefixes of all pods; empty: the union of all nodes' podCIDRs. */
-	readonly podNetworks: readonly string[];
-	/** Interface name, prefix or address to take the node's address from; '': the Node's InternalIP. */
-	readonly nodeAddress: string;
-	/** 0: from the uplink. */
-	readonly mtu: number;
-	readonly iptablesBackend: 'auto' | 'legacy' | 'nft';
-	readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
+	runDir: z.string().startsWith('/').default('/run/manx'),
+	/** Whether traffic that leaves the pod networks takes the node's address. */
+	masquerade: z.boolean().default(true),
+	/** Prefixes beside the pod networks that pods reach with their own address. */
+	nonMasqueradeCIDRs: cidrs.default([]),
+	/** Prefixes of all pods; empty: every node's podCIDRs together. */
+	podNetworks: cidrs.default([]),
+	/** Interface name or prefix to take the node's addresses from; empty: the Node's InternalIP. */
+	nodeAddress: z.string().default(''),
+	/** MTU of pod interfaces; 0: that of the uplink. */
+	mtu: z.int().min(0).max(65535).default(0),
+	iptablesBackend: z.enum(['auto', 'legacy', 'nft']).default('auto'),
+	logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 	/** Seconds between full comparisons of the kernel with what is wanted. */
-	readonly resyncSeconds: number;
+	resyncSeconds: z.int().min(1).max(86400).default(60),
+};
+
+const schema = z.strictObject(shape);
+
+export type Settings = Readonly<z.infer<typeof schema>>;
+
+/** Edits that turn one word into the other (Levenshtein), for "did you mean". */
+const distance = (a: string, b: string): number => {
+	let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+	for (let i = 1; i <= a.length; i++) {
+		const next = [i];
+		for (let j = 1; j <= b.length; j++) {
+			const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+			next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+		}
+		row = next;
+	}
+	return row[b.length] as number;
+};
+
+/** The known word nearest to one that is not known. */
+export const nearest = (word: string, known: readonly string[]): string =>
+	known.reduce((best, candidate) =>
+		distance(word.toLowerCase(), candidate.toLowerCase()) < distance(word.toLowerCase(), best.toLowerCase())
+			? candidate
+			: best,
+	);
+
+/** `nodeName` is MANX_NODE_NAME, `nonMasqueradeCIDRs` MANX_NON_MASQUERADE_CIDRS. */
+const variableOf = (key: string): string =>
+	`MANX_${key
+		.replace(/CIDRs$/, 'Cidrs')
+		.replace(/([A-Z])/g, '_$1')
+		.toUpperCase()}`;
+
+const fromEnvironment = (environment: NodeJS.ProcessEnv): { values: Record<string, unknown>; unknown: string[] } => {
+	const values: Record<string, unknown> = {};
+	const keyOf = new Map(Object.keys(shape).map((key) => [variableOf(key), key]));
+	const unknown: string[] = [];
+	for (const [variable, text] of Object.entries(environment)) {
+		if (!variable.startsWith('MANX_') || text === undefined) continue;
+		const key = keyOf.get(variable);
+		if (key === undefined) unknown.push(variable);
+		else if (key === 'datastore') values[key] = { kind: 'directory', path: text };
+		else if (Array.isArray(shape[key as keyof typeof shape].safeParse(undefined).data)) {
+			values[key] = text.split(',').filter((item) => item !== '');
+		} else if (/^(true|false|\d+)$/.test(text) && !['nodeName', 'nodeAddress'].includes(key)) {
+			values[key] = JSON.parse(text) as unknown;
+		} else values[key] = text;
+	}
+	return { values, unknown };
+};
+
+export type SettingsResult =
+	| { readonly ok: true; readonly settings: Settings }
+	| { readonly ok: false; readonly error: string };
+
+/** Reads and checks the settings; `error` names source, key, reason and what to do. */
+export const loadSettings = (file: string | undefined, environment: NodeJS.ProcessEnv): SettingsResult => {
+	const fail = (error: string): SettingsResult => ({ ok: false, error });
+	let values: Record<string, unknown> = {};
+	if (file !== undefined) {
+		try {
+			const parsed = parse(readFileSync(file, 'utf8')) as unknown;
+			if (parsed !== null && (typeof parsed !== 'object' || Array.isArray(parsed))) {
+				return fail(`${file} must hold settings as 'key: value' lines.`);
+			}
+			values = { ...(parsed as object) };
+		} catch (error) {
+			return fail(`The settings in ${file} cannot be read: ${(error as Error).message}`);
+		}
+	}
+	const known = Object.keys(shape);
+	for (const key of Object.keys(values)) {
+		if (!known.includes(key)) {
+			return fail(`${file}: there is no setting '${key}'. Did you mean '${nearest(key, known)}'?`);
+		}
+	}
+	const given = fromEnvironment(environment);
+	const stray = given.unknown[0];
+	if (stray !== undefined) {
+		const wanted = nearest(stray, known.map(variableOf));
+		return fail(`There is no setting for the environment variable ${stray}. Did you mean ${wanted}?`);
+	}
+	const result = schema.safeParse({ ...values, ...given.values });
+	if (result.success) return { ok: true, settings: result.data };
+	const issue = result.error.issues[0];
+	return fail(`Setting ${issue?.path.join('.')}: ${issue?.message}. See docs/reference/settings.md.`);
 };

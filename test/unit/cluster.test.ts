@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { clusterRoutes } from '../../felix/cluster-routes.ts';
+import { clusterOf } from '../../src/api/cluster.ts';
+import type { BGPPeer, Node } from '../../src/api/objects.ts';
+import { validate } from '../../src/api/validate.ts';
+import { speakerConfigOf } from '../../src/daemon/speaker-config.ts';
+
+const node = (name: string, podCIDRs: string[], addresses: string[], created = ''): Node => {
+	const result = validate({
+		apiVersion: 'v1',
+		kind: 'Node',
+		metadata: { name, creationTimestamp: created, labels: { rack: name } },
+		spec: { podCIDRs },
+		status: { addresses: addresses.map((address) => ({ type: 'InternalIP', address })) },
+	});
+	assert.ok(result.type === 'object' && result.object.kind === 'Node', JSON.stringify(result));
+	return result.object;
+};
+const peer = (spec: object): BGPPeer => {
+	const result = validate({ apiVersion: 'manx.dev/v1', kind: 'BGPPeer', metadata: { name: 'tor' }, spec });
+	assert.ok(result.type === 'object' && result.object.kind === 'BGPPeer', JSON.stringify(result));
+	return result.object;
+};
+
+const n1 = node('n1', ['10.1.0.0/24', 'fd00:1::/64'], ['192.0.2.11', '2001:db8::11']);
+const n2 = node('n2', ['10.2.0.0/24', 'fd00:2::/64'], ['192.0.2.12', '2001:db8::12']);
+
+describe('cluster', () => {
+	it('keeps a pod network with the elder of two nodes that claim it, whatever the order they come in', () => {
+		const young = node('a', ['10.1.0.0/25', '10.9.0.0/24'], ['192.0.2.13'], '2026-01-02T00:00:00Z');
+		for (const nodes of [
+			[n1, young],
+			[young, n1],
+		]) {
+			const cluster = clusterOf(nodes);
+			assert.deepEqual(cluster.nodes.get('n1')?.podCIDRs, n1.spec.podCIDRs);
+			assert.deepEqual(cluster.nodes.get('a')?.podCIDRs, ['10.9.0.0/24']);
+			assert.equal(cluster.problems.length, 1);
+			assert.equal(cluster.problems[0]?.object, 'Node a');
+			assert.equal(cluster.problems[0]?.field, 'spec.podCIDRs[0]');
+			assert.match(cluster.problems[0]?.reason ?? '', /overlaps 10\.1\.0\.0\/24 of Node n1/);
+		}
+	});
+
+	it('sees a wider network overlap a narrower one held before', () => {
+		const wide = node('wide', ['10.0.0.0/8'], ['192.0.2.13'], '2026-01-02T00:00:00Z');
+		assert.match(clusterOf([wide, n1]).problems[0]?.reason ?? '', /overlaps 10\.1\.0\.0\/24/);
+	});
+
+	it('names a node without addresses', () => {
+		assert.equal(clusterOf([node('bare', [], [])]).problems[0]?.field, 'status.addresses');
+	});
+});
+
+describe('cluster routes', () => {
+	const input = {
+		nodeName: 'n1',
+		cluster: clusterOf([n1, n2]),
+		nodeAddresses: { 4: '192.0.2.11', 6: '2001:db8::11' },
+		interfaces: [
+			{ dev: 'eth0', address: '192.0.2.11', length: 24, scope: 'global' as const },
+			{ dev: 'eth0', address: '2001:db8::11', length: 64, scope: 'global' as const },
+		],
+	};
+
+	it('are blackholes of the own networks only in bgp mode', () => {
+		const { routes } = clusterRoutes({ ...input, mode: 'bgp' });
+		assert.deepEqual(
+			routes.map((route) => `${route.type} ${route.dst}`),
+			['blackhole 10.1.0.0/24', 'blackhole fd00:1::/64'],
+		);
+	});
+
+	it('lead to every other node in host-gw mode, both families', () => {
+		const { routes, problems } = clusterRoutes({ ...input, mode: 'host-gw' });
+		assert.deepEqual(problems, []);
+		assert.deepEqual(
+			routes.slice(2).map((route) => [route.dst, route.nextHops[0], route.prefSrc]),
+			[
+				['10.2.0.0/24', { via: '192.0.2.12', dev: 'eth0' }, '192.0.2.11'],
+				['fd00:2::/64', { via: '2001:db8::12', dev: 'eth0' }, '2001:db8::11'],
+			],
+		);
+	});
+
+	it('refuse a node on another segment, and only that one', () => {
+		const far = node('far', ['10.3.0.0/24'], ['198.51.100.3']);
+		const { routes, problems } = clusterRoutes({ ...input, cluster: clusterOf([n1, n2, far]), mode: 'host-gw' });
+		assert.equal(routes.length, 4);
+		assert.equal(problems[0]?.object, 'Node far');
+		assert.match(problems[0]?.reason ?? '', /not on a segment of this node/);
+	});
+});
+
+describe('speaker configuration', () => {
+	const base = { nodeName: 'n1', cluster: clusterOf([n1, n2]), configuration: undefined, peers: [] };
+	const addresses = { 4: '192.0.2.11', 6: '2001:db8::11' };
+
+	it('is a mesh by default', () => {
+		const { config } = speakerConfigOf({ ...base, addresses });
+		assert.equal(config?.asNumber, 64512);
+		assert.equal(config?.routerId, '192.0.2.11');
+		assert.deepEqual(
+			config?.peers.map(({ name, address, asNumber }) => ({ name, address, asNumber })),
+			[{ name: 'mesh/n2', address: '192.0.2.12', asNumber: 64512 }],
+		);
+		assert.deepEqual(config?.originate, n1.spec.podCIDRs);
+	});
+
+	it('takes peers for this node by name or label, and not those for others', () => {
+		const mine = peer({ peerIP: '192.0.2.1', asNumber: 64513, nodeSelector: { matchLabels: { rack: 'n1' } } });
+		const other = peer({ peerIP: '192.0.2.2', asNumber: 64513, node: 'n2' });
+		const { config } = speakerConfigOf({ ...base, addresses, peers: [mine, other] });
+		assert.deepEqual(
+			config?.peers.map((one) => one.address),
+			['192.0.2.12', '192.0.2.1'],
+		);
+	});
+
+	it('refuses a peer at the address of a mesh node', () => {
+		const { config, problems } = speakerConfigOf({
+			...base,
+			addresses,
+			peers: [peer({ peerIP: '192.0.2.12', asNumber: 1 })],
+		});
+		assert.equal(config?.peers.length, 1);
+		assert.equal(problems[0]?.field, 'spec.peerIP');
+	});
+
+	it('is none while the node is unknown', () => {
+		const { config, problems } = speakerConfigOf({ ...base, nodeName: 'nx', addresses });
+		assert.equal(config, undefined);
+		assert.equal(problems[0]?.object, 'Node nx');
+	});
+});
