@@ -1,0 +1,107 @@
+import type { PathAttributes } from 'bgp-js-lite';
+import { familyOf } from '../../src/net/ip.ts';
+import type { Exporter } from './export.ts';
+import type { Outgoing, Path, RibFamily } from './types.ts';
+
+/**
+ * What one peer was sent, and the prefixes that may have to be sent. Only the last state of a prefix counts: it is
+ * looked up when it is taken, and compared with what the peer has.
+ */
+export type AdjRibOut = {
+	readonly sent: () => ReadonlyMap<string, PathAttributes>;
+	readonly sending: () => boolean;
+	readonly start: (prefixes: Iterable<string>) => void;
+	readonly stop: () => void;
+	/** The best path of the prefix changed. */
+	readonly changed: (prefix: string, family: RibFamily, best: Path | undefined) => void;
+	/** All prefixes are to be looked at again, since the rules towards the peer changed. */
+	readonly review: (exporter: Exporter, prefixes: Iterable<string>) => void;
+	readonly resend: (family: RibFamily) => void;
+	readonly take: (limit: number) => readonly Outgoing[];
+	readonly pending: () => boolean;
+};
+
+export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Path | undefined): AdjRibOut => {
+	let exporter = first;
+	let sending = false;
+	const sent = new Map<string, PathAttributes>();
+	const pending = new Set<string>();
+	/** Pending even when the peer has just that. */
+	const again = new Set<string>();
+
+	const wanted = (prefix: string, family: RibFamily): PathAttributes | undefined => {
+		const best = bestOf(prefix);
+		return best && exporter.attributes(best, family);
+	};
+
+	return {
+		sent: () => sent,
+		sending: () => sending,
+		start: (prefixes) => {
+			sending = true;
+			sent.clear();
+			again.clear();
+			pending.clear();
+			for (const prefix of prefixes) pending.add(prefix);
+		},
+		stop: () => {
+			sending = false;
+			sent.clear();
+			again.clear();
+			pending.clear();
+		},
+		changed: (prefix, family, best) => {
+			if (!sending) return;
+			if (sent.has(prefix) || (best !== undefined && exporter.allows(best, family))) pending.add(prefix);
+		},
+		review: (next, prefixes) => {
+			exporter = next;
+			if (!sending) return;
+			for (const prefix of prefixes) pending.add(prefix);
+			for (const prefix of sent.keys()) pending.add(prefix);
+		},
+		resend: (family) => {
+			for (const prefix of sent.keys()) {
+				if (familyOf(prefix) !== family) continue;
+				pending.add(prefix);
+				again.add(prefix);
+			}
+		},
+		take: (limit) => {
+			const groups = {
+				4: new Map<PathAttributes | undefined, string[]>(),
+				6: new Map<PathAttributes | undefined, string[]>(),
+			};
+			let taken = 0;
+			for (const prefix of pending) {
+				if (taken >= limit) break;
+				pending.delete(prefix);
+				const family = familyOf(prefix);
+				const attributes = wanted(prefix, family);
+				const had = sent.get(prefix);
+				const forced = again.size > 0 && again.delete(prefix);
+				if (attributes === had && (attributes === undefined || !forced)) continue;
+				if (attributes === undefined) sent.delete(prefix);
+				else sent.set(prefix, attributes);
+				const group = groups[family].get(attributes);
+				if (group === undefined) groups[family].set(attributes, [prefix]);
+				else group.push(prefix);
+				taken++;
+			}
+			const outgoing: Outgoing[] = [];
+			for (const family of [4, 6] as const) {
+				for (const [attributes, prefixes] of groups[family]) {
+					outgoing.push(attributes === undefined ? { family, prefixes } : { family, attributes, prefixes });
+				}
+			}
+			return outgoing;
+		},
+		pending: () => {
+			for (const prefix of pending) {
+				if (again.has(prefix) || wanted(prefix, familyOf(prefix)) !== sent.get(prefix)) return true;
+				pending.delete(prefix);
+			}
+			return false;
+		},
+	};
+};

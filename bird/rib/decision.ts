@@ -1,0 +1,179 @@
+import type { AsPathSegment, PathAttributes } from 'bgp-js-lite';
+import { parseAddress } from '../../src/net/ip.ts';
+import type { Decision, Path, PathSource } from './types.ts';
+
+/**
+ * The decision process of RFC 4271 §9.1.2 for one prefix, as the RFC words it: a set of paths from which every step
+ * removes some. Since each step looks at the whole set, the order of arrival has no say, MED included (what other
+ * implementations call deterministic MED).
+ */
+
+export type DecisionOptions = {
+	readonly asNumber: number;
+	/** Our BGP identifier: a path that we originated and that reflectors brought back is not used (RFC 4456 §8). */
+	readonly routerId?: string;
+	readonly maximumPaths: number;
+	/** IGP metric of a next hop, undefined when it cannot be reached. */
+	readonly metricOf: (nextHop: string) => number | undefined;
+};
+
+export type Decide = (prefix: string, paths: readonly Path[]) => Decision | undefined;
+
+/** What the steps compare, worked out once per attributes object. */
+type Facts = {
+	readonly localPref: number;
+	readonly pathLength: number;
+	readonly origin: number;
+	/** AS the path entered from: MEDs compare within one only; our own for paths born in our AS (§9.1.2.2 c). */
+	readonly neighbourAS: number;
+	readonly med: number;
+	/** Our AS in AS_PATH (§9.1.2), or our identifier in ORIGINATOR_ID. */
+	readonly loop: boolean;
+	readonly clusterLength: number;
+};
+
+const DEFAULT_LOCAL_PREF = 100;
+const originRank = { igp: 0, egp: 1, incomplete: 2 } as const;
+
+const isConfed = (segment: AsPathSegment): boolean => segment.type === 'confedSequence' || segment.type === 'confedSet';
+
+/** A set counts one, confederation segments nothing (RFC 4271 §9.1.2.2 a, RFC 5065 §5.3). */
+const lengthOf = (asPath: readonly AsPathSegment[]): number => {
+	let length = 0;
+	for (const segment of asPath) {
+		if (segment.type === 'sequence') length += segment.asNumbers.length;
+		else if (segment.type === 'set') length += 1;
+	}
+	return length;
+};
+
+const neighbourOf = (asPath: readonly AsPathSegment[], asNumber: number): number => {
+	const first = asPath.find((segment) => !isConfed(segment));
+	return first?.type === 'sequence' ? (first.asNumbers[0] ?? asNumber) : asNumber;
+};
+
+const quadValue = (quad: string): number => {
+	const address = parseAddress(quad);
+	return address?.family === 4 ? Number(address.value) : 0;
+};
+
+/** Where the peer stands when all else is equal; parsed once per source. */
+type Rank = { readonly identifier: number; readonly family: number; readonly address: bigint };
+
+const rankOf = (source: PathSource): Rank => {
+	const address = parseAddress(source.peerAddress);
+	return {
+		identifier: quadValue(source.bgpIdentifier),
+		family: address?.family ?? 0,
+		address: address?.value ?? 0n,
+	};
+};
+
+/** The members whose rank is lowest; the array itself when that is all of them. */
+const keepLowest = (paths: readonly Path[], rank: (path: Path) => number): readonly Path[] => {
+	let lowest = Number.POSITIVE_INFINITY;
+	let kept = 0;
+	for (const path of paths) {
+		const value = rank(path);
+		if (value < lowest) {
+			lowest = value;
+			kept = 1;
+		} else if (value === lowest) {
+			kept++;
+		}
+	}
+	return kept === paths.length ? paths : paths.filter((path) => rank(path) === lowest);
+};
+
+export const createDecide = ({ asNumber, routerId, maximumPaths, metricOf }: DecisionOptions): Decide => {
+	const factsByAttributes = new WeakMap<PathAttributes, Facts>();
+	const ranks = new WeakMap<PathSource, Rank>();
+
+	const factsOf = (attributes: PathAttributes): Facts => {
+		const known = factsByAttributes.get(attributes);
+		if (known !== undefined) return known;
+		const { asPath } = attributes;
+		const facts: Facts = {
+			localPref: attributes.localPref ?? DEFAULT_LOCAL_PREF,
+			pathLength: lengthOf(asPath),
+			origin: originRank[attributes.origin],
+			neighbourAS: neighbourOf(asPath, asNumber),
+			med: attributes.med ?? 0,
+			loop:
+				asPath.some((segment) => segment.asNumbers.includes(asNumber)) ||
+				(attributes.originatorId !== undefined && attributes.originatorId === routerId),
+			clusterLength: attributes.clusterList?.length ?? 0,
+		};
+		factsByAttributes.set(attributes, facts);
+		return facts;
+	};
+
+	const sourceRank = (source: PathSource): Rank => {
+		let rank = ranks.get(source);
+		if (rank === undefined) {
+			rank = rankOf(source);
+			ranks.set(source, rank);
+		}
+		return rank;
+	};
+
+	const metric = (path: Path): number | undefined =>
+		path.attributes.nextHop === undefined ? undefined : metricOf(path.attributes.nextHop);
+
+	const usable = (path: Path): boolean =>
+		path.source.kind === 'local' || (metric(path) !== undefined && !factsOf(path.attributes).loop);
+
+	/** §9.1.2.2 c: a path goes when another of the same neighbour AS has a lower MED. */
+	const withoutHigherMed = (paths: readonly Path[]): readonly Path[] => {
+		const lowest = new Map<number, number>();
+		for (const { attributes } of paths) {
+			const { neighbourAS, med } = factsOf(attributes);
+			const known = lowest.get(neighbourAS);
+			if (known === undefined || med < known) lowest.set(neighbourAS, med);
+		}
+		return paths.filter(({ attributes }) => {
+			const { neighbourAS, med } = factsOf(attributes);
+			return med === lowest.get(neighbourAS);
+		});
+	};
+
+	/** §9.1.2.2 f and g, with RFC 4456 §9 between them; the name last, so that no two paths are equal. */
+	const byIdentity = (a: Path, b: Path): number => {
+		const rankA = sourceRank(a.source);
+		const rankB = sourceRank(b.source);
+		const idA = a.attributes.originatorId === undefined ? rankA.identifier : quadValue(a.attributes.originatorId);
+		const idB = b.attributes.originatorId === undefined ? rankB.identifier : quadValue(b.attributes.originatorId);
+		if (idA !== idB) return idA - idB;
+		const clusters = factsOf(a.attributes).clusterLength - factsOf(b.attributes).clusterLength;
+		if (clusters !== 0) return clusters;
+		if (rankA.family !== rankB.family) return rankA.family - rankB.family;
+		if (rankA.address !== rankB.address) return rankA.address < rankB.address ? -1 : 1;
+		return a.source.peer < b.source.peer ? -1 : 1;
+	};
+
+	return (prefix, paths) => {
+		const only = paths.length === 1 ? paths[0] : undefined;
+		if (only !== undefined) return usable(only) ? { prefix, best: only, multipath: paths } : undefined;
+		let left: readonly Path[] = paths.filter(usable);
+		const local = left.find((path) => path.source.kind === 'local');
+		if (local !== undefined) return { prefix, best: local, multipath: [local] };
+		left = keepLowest(left, (path) => -factsOf(path.attributes).localPref);
+		left = keepLowest(left, (path) => factsOf(path.attributes).pathLength);
+		left = keepLowest(left, (path) => factsOf(path.attributes).origin);
+		if (left.length > 1) left = withoutHigherMed(left);
+		left = keepLowest(left, (path) => (path.source.kind === 'ebgp' ? 0 : 1));
+		left = keepLowest(left, (path) => metric(path) ?? Number.POSITIVE_INFINITY);
+		if (left.length > 1) left = left.toSorted(byIdentity);
+		const best = left[0];
+		if (best === undefined) return undefined;
+		const nextHops = new Set<string | undefined>();
+		const multipath: Path[] = [];
+		for (const path of left) {
+			if (multipath.length >= Math.max(1, maximumPaths)) break;
+			if (nextHops.has(path.attributes.nextHop)) continue;
+			nextHops.add(path.attributes.nextHop);
+			multipath.push(path);
+		}
+		return { prefix, best, multipath };
+	};
+};

@@ -1,0 +1,121 @@
+import type { AsPathSegment, PathAttributes } from 'bgp-js-lite';
+import type { Path, RibFamily, RibPeer } from './types.ts';
+
+/**
+ * What of the Loc-RIB a peer gets, and with which attributes (RFC 4271 §5, §9.1.3, §9.2; RFC 1997). Peers that would
+ * get the same attributes form a class; attributes are rewritten once per class and shared by all its peers.
+ */
+
+/** RFC 1997 */
+const NO_EXPORT = 0xffffff01;
+const NO_ADVERTISE = 0xffffff02;
+const NO_EXPORT_SUBCONFED = 0xffffff03;
+
+const familyKey = { 4: '1/1', 6: '2/1' } as const;
+/** An AS_PATH segment counts its AS numbers in one octet (RFC 4271 §4.3). */
+const SEGMENT_LIMIT = 255;
+const DEFAULT_LOCAL_PREF = 100;
+
+export type Exporter = {
+	/** Whether the path goes to the peer at all: cheap, without rewriting. */
+	readonly allows: (path: Path, family: RibFamily) => boolean;
+	/** The attributes the peer gets, or undefined when it does not get the path. */
+	readonly attributes: (path: Path, family: RibFamily) => PathAttributes | undefined;
+};
+
+export type ExportOptions = {
+	readonly asNumber: number;
+	readonly intern: (attributes: PathAttributes) => PathAttributes;
+};
+
+export type Exporters = {
+	readonly exporterOf: (peer: RibPeer) => Exporter;
+	/** Forgets all rewritten attributes. */
+	readonly clear: () => void;
+};
+
+const prepend = (asPath: readonly AsPathSegment[], asNumber: number): readonly AsPathSegment[] => {
+	const outside = asPath.filter((segment) => segment.type === 'sequence' || segment.type === 'set');
+	const [first, ...rest] = outside;
+	if (first?.type === 'sequence' && first.asNumbers.length < SEGMENT_LIMIT) {
+		return [{ type: 'sequence', asNumbers: [asNumber, ...first.asNumbers] }, ...rest];
+	}
+	return [{ type: 'sequence', asNumbers: [asNumber] }, ...outside];
+};
+
+/** To another AS: MED, LOCAL_PREF and what reflectors wrote stay inside ours (RFC 4271 §5.1.4, §5.1.5; RFC 4456 §8). */
+const forEbgp = (attributes: PathAttributes, asNumber: number, nextHop: string): PathAttributes => {
+	const { med: _m, localPref: _l, originatorId: _o, clusterList: _c, linkLocalNextHop: _n, ...kept } = attributes;
+	return { ...kept, asPath: prepend(attributes.asPath, asNumber), nextHop };
+};
+
+/** Within our AS: next hop unchanged unless the route is ours (RFC 4271 §5.1.3), LOCAL_PREF always there (§5.1.5). */
+const forIbgp = (attributes: PathAttributes, nextHop: string): PathAttributes => {
+	const { linkLocalNextHop: _n, ...kept } = attributes;
+	return { ...kept, localPref: attributes.localPref ?? DEFAULT_LOCAL_PREF, nextHop };
+};
+
+type Cache = { 4: WeakMap<PathAttributes, PathAttributes>; 6: WeakMap<PathAttributes, PathAttributes> };
+
+export const createExporters = ({ asNumber, intern }: ExportOptions): Exporters => {
+	const classes = new Map<string, Cache>();
+
+	const cacheOf = (peer: RibPeer): Cache => {
+		const key = `${peer.source.kind} ${peer.nextHopSelf[4] ?? ''} ${peer.nextHopSelf[6] ?? ''}`;
+		let cache = classes.get(key);
+		if (cache === undefined) {
+			cache = { 4: new WeakMap(), 6: new WeakMap() };
+			classes.set(key, cache);
+		}
+		return cache;
+	};
+
+	const exporterOf = (peer: RibPeer): Exporter => {
+		const cache = cacheOf(peer);
+		const external = peer.source.kind === 'ebgp';
+
+		const nextHopFor = ({ source, attributes }: Path, family: RibFamily): string | undefined =>
+			external || source.kind === 'local' ? peer.nextHopSelf[family] : attributes.nextHop;
+
+		const allows = (path: Path, family: RibFamily): boolean => {
+			const { source, attributes } = path;
+			if (source.peer === peer.source.peer || !peer.families.has(familyKey[family])) return false;
+			if (source.kind !== 'local' && !peer.exportLearnt) return false;
+			if (source.kind === 'ibgp' && !external) return false;
+			for (const community of attributes.communities ?? []) {
+				if (community === NO_ADVERTISE) return false;
+				if (external && (community === NO_EXPORT || community === NO_EXPORT_SUBCONFED)) return false;
+			}
+			// It would drop the path for the loop (§9.1.2).
+			if (external && attributes.asPath.some((segment) => segment.asNumbers.includes(peer.peerAS))) return false;
+			const nextHop = nextHopFor(path, family);
+			// §5.1.3: no peer is given its own address as next hop.
+			return nextHop !== undefined && nextHop !== peer.source.peerAddress;
+		};
+
+		return {
+			allows,
+			attributes: (path, family) => {
+				if (!allows(path, family)) return undefined;
+				const known = cache[family].get(path.attributes);
+				if (known !== undefined) return known;
+				const nextHop = nextHopFor(path, family) as string;
+				const rewritten = intern(
+					external ? forEbgp(path.attributes, asNumber, nextHop) : forIbgp(path.attributes, nextHop),
+				);
+				cache[family].set(path.attributes, rewritten);
+				return rewritten;
+			},
+		};
+	};
+
+	return {
+		exporterOf,
+		clear: () => {
+			for (const cache of classes.values()) {
+				cache[4] = new WeakMap();
+				cache[6] = new WeakMap();
+			}
+		},
+	};
+};

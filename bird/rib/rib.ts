@@ -1,0 +1,315 @@
+import type { PathAttributes } from 'bgp-js-lite';
+import { familyOf } from '../../src/net/ip.ts';
+import { type AdjRibOut, createAdjRibOut } from './adj-rib-out.ts';
+import { createInterner } from './attributes.ts';
+import { createDecide } from './decision.ts';
+import { createExporters } from './export.ts';
+import type { Decision, Path, PathSource, Rib, RibFamily, RibPeer } from './types.ts';
+
+/**
+ * The RIBs of one speaker (RFC 4271 §3.2), pure: what comes in marks prefixes, and whoever takes something out first
+ * has the marked ones decided. Lists of paths are copied when they change, so a decision is a value that stays.
+ *
+ * Calls that name a peer never added, or removed, change nothing: a last UPDATE may be on its way from a session that
+ * just ended. A decision counts as changed when its peers or attributes changed, not when a path only became stale.
+ */
+
+export type RibOptions = {
+	readonly asNumber: number;
+	/** At least 1. */
+	readonly maximumPaths: number;
+	/** Our BGP identifier, to know our own routes when reflectors bring them back (RFC 4456 §8). */
+	readonly routerId?: string;
+};
+
+type Entry = {
+	readonly prefix: string;
+	readonly family: RibFamily;
+	paths: readonly Path[];
+	decision: Decision | undefined;
+	/** What the last take gave out. */
+	delivered: Decision | undefined;
+};
+
+type Peer = {
+	state: RibPeer;
+	/** Adj-RIB-In. */
+	readonly received: Readonly<Record<RibFamily, Map<string, Path>>>;
+	/** How many of its paths go by each next hop. */
+	readonly nextHops: Map<string, number>;
+	readonly out: AdjRibOut;
+	/** Its session came up since its paths were last marked stale. */
+	fresh: boolean;
+};
+
+const families = [4, 6] as const;
+const localSource: PathSource = { peer: 'local', kind: 'local', bgpIdentifier: '', peerAddress: '' };
+const localAttributes: PathAttributes = { origin: 'igp', asPath: [] };
+const noPaths: readonly Path[] = [];
+
+const samePath = (a: Path | undefined, b: Path | undefined): boolean =>
+	a === b ||
+	(a !== undefined &&
+		b !== undefined &&
+		a.attributes === b.attributes &&
+		a.source.peer === b.source.peer &&
+		a.source.kind === b.source.kind);
+
+const sameDecision = (a: Decision | undefined, b: Decision | undefined): boolean =>
+	a === b ||
+	(a !== undefined &&
+		b !== undefined &&
+		a.multipath.length === b.multipath.length &&
+		samePath(a.best, b.best) &&
+		a.multipath.every((path, i) => samePath(path, b.multipath[i])));
+
+const sameSource = (a: PathSource, b: PathSource): boolean =>
+	a.kind === b.kind && a.bgpIdentifier === b.bgpIdentifier && a.peerAddress === b.peerAddress;
+
+export const createRib = ({ asNumber, maximumPaths, routerId }: RibOptions): Rib => {
+	const entries = new Map<string, Entry>();
+	const peers = new Map<string, Peer>();
+	const metrics = new Map<string, number>();
+	/** Entries whose paths, or whose next hops, changed since they were decided. */
+	const undecided = new Set<Entry>();
+	/** Entries whose decision may differ from the one delivered. */
+	const changed = new Set<Entry>();
+	let nextHopSet: ReadonlySet<string> | undefined;
+
+	const decidePrefix = createDecide({
+		asNumber,
+		maximumPaths,
+		metricOf: (nextHop) => metrics.get(nextHop),
+		...(routerId === undefined ? {} : { routerId }),
+	});
+
+	function* liveAttributes(): Iterable<PathAttributes> {
+		for (const entry of entries.values()) {
+			for (const path of entry.paths) yield path.attributes;
+			for (const path of entry.decision?.multipath ?? noPaths) yield path.attributes;
+			for (const path of entry.delivered?.multipath ?? noPaths) yield path.attributes;
+		}
+		for (const { out } of peers.values()) yield* out.sent().values();
+	}
+	const interner = createInterner(liveAttributes, () => exporters.clear());
+	const exporters = createExporters({ asNumber, intern: interner.intern });
+	const bestOf = (prefix: string): Path | undefined => entries.get(prefix)?.decision?.best;
+
+	const entryOf = (prefix: string, family: RibFamily): Entry => {
+		let entry = entries.get(prefix);
+		if (entry === undefined) {
+			entry = { prefix, family, paths: noPaths, decision: undefined, delivered: undefined };
+			entries.set(prefix, entry);
+		}
+		return entry;
+	};
+
+	const replacePath = (entry: Entry, old: Path | undefined, path: Path | undefined): void => {
+		if (old === undefined) entry.paths = path === undefined ? entry.paths : [...entry.paths, path];
+		else if (path === undefined) entry.paths = entry.paths.filter((other) => other !== old);
+		else entry.paths = entry.paths.map((other) => (other === old ? path : other));
+		undecided.add(entry);
+	};
+
+	const countNextHop = (peer: Peer, nextHop: string | undefined, by: 1 | -1): void => {
+		if (nextHop === undefined) return;
+		const count = (peer.nextHops.get(nextHop) ?? 0) + by;
+		if (count === 0) peer.nextHops.delete(nextHop);
+		else peer.nextHops.set(nextHop, count);
+		if (count === 0 || (count === 1 && by === 1)) nextHopSet = undefined;
+	};
+
+	const put = (peer: Peer, family: RibFamily, prefix: string, path: Path | undefined): void => {
+		const received = peer.received[family];
+		const old = received.get(prefix);
+		if (old === undefined && path === undefined) return;
+		if (path === undefined) received.delete(prefix);
+		else received.set(prefix, path);
+		if (old?.attributes.nextHop !== path?.attributes.nextHop) {
+			countNextHop(peer, old?.attributes.nextHop, -1);
+			countNextHop(peer, path?.attributes.nextHop, 1);
+		}
+		replacePath(entryOf(prefix, family), old, path);
+	};
+
+	/** A prefix that came and went leaves nothing behind. */
+	const forget = (entry: Entry): void => {
+		if (entry.paths.length > 0 || entry.decision !== undefined || entry.delivered !== undefined) return;
+		if (entries.get(entry.prefix) === entry) entries.delete(entry.prefix);
+	};
+
+	const decide = (): void => {
+		if (undecided.size === 0) return;
+		const outs = [...peers.values()].map((peer) => peer.out).filter((out) => out.sending());
+		for (const entry of undecided) {
+			const before = entry.decision;
+			const decision = decidePrefix(entry.prefix, entry.paths);
+			entry.decision = decision;
+			if (sameDecision(before, decision)) {
+				forget(entry);
+				continue;
+			}
+			changed.add(entry);
+			if (samePath(before?.best, decision?.best)) continue;
+			for (const out of outs) out.changed(entry.prefix, entry.family, decision?.best);
+		}
+		undecided.clear();
+	};
+
+	const clearPeer = (peer: Peer, family: RibFamily, goes: (path: Path) => boolean): void => {
+		for (const [prefix, path] of peer.received[family]) if (goes(path)) put(peer, family, prefix, undefined);
+	};
+
+	return {
+		addPeer: (state) => {
+			const exporter = exporters.exporterOf(state);
+			const known = peers.get(state.source.peer);
+			if (known === undefined) {
+				peers.set(state.source.peer, {
+					state,
+					received: { 4: new Map(), 6: new Map() },
+					nextHops: new Map(),
+					out: createAdjRibOut(exporter, bestOf),
+					fresh: true,
+				});
+				return;
+			}
+			const moved = !sameSource(known.state.source, state.source);
+			known.state = state;
+			known.fresh = true;
+			known.out.review(exporter, entries.keys());
+			if (!moved) return;
+			for (const family of families) {
+				for (const [prefix, path] of known.received[family]) {
+					put(known, family, prefix, { ...path, source: state.source });
+				}
+			}
+		},
+
+		announce: (name, family, prefixes, attributes) => {
+			const peer = peers.get(name);
+			if (peer === undefined) return;
+			const shared = interner.intern(attributes);
+			const { source } = peer.state;
+			for (const prefix of prefixes) {
+				const old = peer.received[family].get(prefix);
+				if (old !== undefined && old.attributes === shared && !old.stale) continue;
+				put(peer, family, prefix, { prefix, source, attributes: shared, stale: false });
+			}
+		},
+
+		withdraw: (name, family, prefixes) => {
+			const peer = peers.get(name);
+			if (peer === undefined) return;
+			for (const prefix of prefixes) put(peer, family, prefix, undefined);
+		},
+
+		markStale: (name, kept) => {
+			const peer = peers.get(name);
+			if (peer === undefined) return;
+			peer.out.stop();
+			for (const family of families) {
+				if (!kept.includes(family)) {
+					clearPeer(peer, family, () => true);
+					continue;
+				}
+				// RFC 4724 §4.2: what is stale since an earlier restart does not stay for another one.
+				if (peer.fresh) clearPeer(peer, family, (path) => path.stale);
+				for (const [prefix, path] of peer.received[family]) {
+					if (!path.stale) put(peer, family, prefix, { ...path, stale: true });
+				}
+			}
+			peer.fresh = false;
+		},
+
+		sweepStale: (name, family) => {
+			const peer = peers.get(name);
+			if (peer !== undefined) clearPeer(peer, family, (path) => path.stale);
+		},
+
+		removePeer: (name) => {
+			const peer = peers.get(name);
+			if (peer === undefined) return;
+			for (const family of families) clearPeer(peer, family, () => true);
+			peers.delete(name);
+			nextHopSet = undefined;
+		},
+
+		setLocal: (prefixes) => {
+			const wanted = new Set(prefixes);
+			for (const entry of entries.values()) {
+				const local = entry.paths.find((path) => path.source.kind === 'local');
+				if (local !== undefined && !wanted.delete(entry.prefix)) replacePath(entry, local, undefined);
+			}
+			for (const prefix of wanted) {
+				const path = { prefix, source: localSource, attributes: localAttributes, stale: false };
+				replacePath(entryOf(prefix, familyOf(prefix)), undefined, path);
+			}
+		},
+
+		setNextHop: (nextHop, metric) => {
+			if (metrics.get(nextHop) === metric) return;
+			if (metric === undefined) metrics.delete(nextHop);
+			else metrics.set(nextHop, metric);
+			for (const peer of peers.values()) {
+				if (!peer.nextHops.has(nextHop)) continue;
+				for (const family of families) {
+					for (const [prefix, path] of peer.received[family]) {
+						if (path.attributes.nextHop === nextHop) undecided.add(entryOf(prefix, family));
+					}
+				}
+			}
+		},
+
+		nextHops: () => {
+			if (nextHopSet === undefined) {
+				nextHopSet = new Set([...peers.values()].flatMap((peer) => [...peer.nextHops.keys()]));
+			}
+			return nextHopSet;
+		},
+
+		takeDecisions: () => {
+			decide();
+			const taken = new Map<string, Decision | undefined>();
+			for (const entry of changed) {
+				if (!sameDecision(entry.delivered, entry.decision)) {
+					taken.set(entry.prefix, entry.decision);
+					entry.delivered = entry.decision;
+				}
+				forget(entry);
+			}
+			changed.clear();
+			return taken;
+		},
+
+		startSending: (name) => {
+			decide();
+			peers.get(name)?.out.start(entries.keys());
+		},
+		takeOutgoing: (name, limit) => {
+			decide();
+			return peers.get(name)?.out.take(limit) ?? [];
+		},
+		hasOutgoing: (name) => {
+			decide();
+			return peers.get(name)?.out.pending() ?? false;
+		},
+		resend: (name, family) => peers.get(name)?.out.resend(family),
+
+		adjRibIn: (name) => families.flatMap((family) => [...(peers.get(name)?.received[family].values() ?? [])]),
+		adjRibOut: (name) => new Map(peers.get(name)?.out.sent()),
+		locRib: () => {
+			decide();
+			const table = new Map<string, Decision>();
+			for (const { prefix, decision } of entries.values()) if (decision !== undefined) table.set(prefix, decision);
+			return table;
+		},
+		counts: (name) => {
+			const peer = peers.get(name);
+			return {
+				received: (peer?.received[4].size ?? 0) + (peer?.received[6].size ?? 0),
+				advertised: peer?.out.sent().size ?? 0,
+			};
+		},
+	};
+};
