@@ -1,0 +1,420 @@
+import { statfsSync, statSync } from 'node:fs';
+import type { Pod } from '../../src/api/objects.ts';
+import { type Kernel, owners } from '../../src/kernel/kernel.ts';
+import type { Logger } from '../../src/logging.ts';
+import type { Attachment } from '../attachment.ts';
+import { createAttachments } from './attachments.ts';
+import { type CniError, cniCodes, cniError, errorReply } from './errors.ts';
+import type { PoolUsage } from './ipam.ts';
+import {
+	type AttachmentId,
+	answerVersion,
+	type Netconf,
+	type PodEnvironment,
+	parseCommand,
+	parseNetconf,
+	parsePodEnvironment,
+	supportedVersions,
+} from './netconf.ts';
+import { createPendingDels } from './pending-dels.ts';
+import type { CniReply, CniRequest } from './protocol.ts';
+import { type AttachmentRecord, aliasOf, attachmentKey } from './records.ts';
+import { addResult, resultDiffers } from './result.ts';
+import {
+	hostInterfaceOf,
+	hostStateOf,
+	inspectPod,
+	isHostInterface,
+	missingNeighbours,
+	podMac,
+	sameRoute,
+	unwirePod,
+	type WiringDeps,
+	wirePod,
+} from './wiring.ts';
+
+/**
+ * The CNI verbs. Requests for one container and interface are done one after the other, all others side by side.
+ * An ADD is answered once the pod's routes and policies are in the kernel and its record is on disk; whatever fails
+ * before undoes what was done. A DEL is fine with anything being gone already.
+ */
+export type CniDeps = WiringDeps & {
+	/** Of the node's netns; `watch` tells of veths that vanish. */
+	readonly kernel: WiringDeps['kernel'] & Pick<Kernel, 'listRoutes' | 'neighbours' | 'deleteConntrack' | 'watch'>;
+	readonly runDir: string;
+	readonly log: Logger;
+	readonly clock: { readonly now: () => number };
+	/** Whether the datastore has delivered all that existed at start. */
+	readonly inSync: () => boolean;
+	/** The node's podCIDRs, canonical. */
+	readonly podCIDRs: () => readonly string[];
+	/** For new pods. */
+	readonly mtu: () => number;
+	/**
+	 * Waits until the datastore is in sync and has this pod on this node (with this uid, unless ''), at most so long.
+	 */
+	readonly waitForPod: (namespace: string, name: string, uid: string, timeoutMs: number) => Promise<Pod | undefined>;
+	/**
+	 * Wants everything of the attachment in the kernel (routes, neighbours, anti-spoof and policy set members) and
+	 * returns when it is there; an error in words when it is not. Called again for an attachment it must replace it.
+	 */
+	readonly programmed: (attachment: Attachment) => Promise<string | undefined>;
+	/** Wants nothing of it any more, routes first, set members after, and returns when that is so. Unknown: no matter. */
+	readonly detach: (attachment: Attachment) => Promise<void>;
+};
+
+export type Cni = {
+	/** Answers one request; never throws for what a caller sends. */
+	readonly handle: (request: CniRequest) => Promise<CniReply>;
+	/** Reads links and records, once, before `start` and `handle`: the attachments found are to be programmed. */
+	readonly restore: () => Promise<readonly Attachment[]>;
+	/** Does remembered DELs, now and as they come, and watches for veths that vanish. */
+	readonly start: () => Promise<void>;
+	readonly attachments: () => readonly Attachment[];
+	/** Gives an attachment restored without a record the names of its pod. */
+	readonly adopt: (attachment: Attachment, pod: Pod) => Attachment;
+	readonly usage: () => readonly PoolUsage[];
+	readonly close: () => void;
+};
+
+const podWaitMs = 10_000;
+const ok = (stdout = ''): CniReply => ({ exitCode: 0, stdout });
+
+export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
+	const { log, kernel } = deps;
+	const state = createAttachments({ runDir: deps.runDir, clock: deps.clock, log });
+	const locks = new Map<string, Promise<unknown>>();
+	/** ADDs that wait for their pod; a DEL of the same container ends the wait. */
+	const waits = new Map<string, () => void>();
+	let unwatch = (): void => {};
+
+	const locked = <T>(key: string, run: () => Promise<T>): Promise<T> => {
+		const turn = (locks.get(key) ?? Promise.resolve()).then(run, run);
+		const settled = turn.catch(() => {});
+		locks.set(key, settled);
+		void settled.then(() => {
+			if (locks.get(key) === settled) locks.delete(key);
+		});
+		return turn;
+	};
+
+	const waitForPod = async (env: PodEnvironment): Promise<CniError | undefined> => {
+		const key = attachmentKey(env);
+		const name = `${env.podNamespace}/${env.podName}`;
+		const ended = new Promise<'ended'>((resolve) => waits.set(key, () => resolve('ended')));
+		const pod = await Promise.race([
+			deps.waitForPod(env.podNamespace, env.podName, env.podUID, podWaitMs),
+			ended,
+		]).finally(() => waits.delete(key));
+		if (pod === 'ended')
+			return cniError(cniCodes.tryLater, 'the pod was deleted', `a DEL came while ${name} was waited for`);
+		if (!deps.inSync()) {
+			const details = 'felix has not read all objects from the datastore yet, try again later';
+			return cniError(cniCodes.tryLater, 'felix is not in sync', details);
+		}
+		if (pod === undefined) {
+			const uid = env.podUID === '' ? '' : ` (uid ${env.podUID})`;
+			const details = `no pod ${name}${uid} on this node within ${podWaitMs / 1000} s, try again later`;
+			return cniError(cniCodes.tryLater, 'pod not known', details);
+		}
+		if (pod.spec.hostNetwork) {
+			return cniError(
+				cniCodes.invalidConfig,
+				'pod has hostNetwork',
+				`${name} uses the node's network: nothing to wire`,
+			);
+		}
+		return undefined;
+	};
+
+	const add = async (netconf: Netconf, env: PodEnvironment): Promise<CniReply | CniError> => {
+		const key = attachmentKey(env);
+		const netnsId = identifyNetns(env.netns);
+		if (typeof netnsId === 'object') return netnsId;
+		if (pendingDels.has(key)) {
+			const failure = await del(env);
+			if (failure !== undefined) return failure;
+		}
+		const unknown = await waitForPod(env);
+		if (unknown !== undefined) return unknown;
+
+		const existing = state.get(key);
+		state.ipam.setPools(deps.podCIDRs());
+		const allocation = state.ipam.allocate(key);
+		if (!allocation.ok) {
+			if (deps.podCIDRs().length > 0) return cniError(cniCodes.exhausted, 'no free address', allocation.error);
+			return cniError(cniCodes.tryLater, 'no podCIDR', `${allocation.error}: try again once its Node object has one`);
+		}
+		const { containerID, ifname, netns, podNamespace, podName, podUID } = env;
+		const attachment: Attachment = {
+			containerID,
+			ifname,
+			netns,
+			podNamespace,
+			podName,
+			podUID,
+			addresses: allocation.addresses,
+			hostInterface: hostInterfaceOf(containerID, ifname),
+			mac: podMac(containerID, ifname),
+		};
+		const mtu = existing !== undefined && existing.mtu > 0 ? existing.mtu : deps.mtu();
+		let reached = false;
+		const attempt = async (): Promise<string | undefined> => {
+			const unwired = await wire(attachment, mtu, existing !== undefined && ['', netnsId].includes(existing.netnsId));
+			if (unwired !== undefined) return unwired;
+			reached = true;
+			return deps.programmed(attachment);
+		};
+		const failure = await attempt().catch((error: unknown) => String(error));
+		if (failure !== undefined) {
+			// A pod that ran before keeps what it has: only a first ADD is undone.
+			if (existing === undefined) await undo(attachment, reached);
+			return cniError(cniCodes.wiringFailed, 'wiring the pod failed', `${podNamespace}/${podName}: ${failure}`);
+		}
+		const result = addResult(attachment, netconf, mtu);
+		state.put({ attachment, network: netconf.name, netnsId, mtu, result });
+		return ok(`${JSON.stringify(result)}\n`);
+	};
+
+	/** Makes the pair, or brings it in order when it is there: the same veth if possible, a new one else. */
+	const wire = async (attachment: Attachment, mtu: number, sameNetns: boolean): Promise<string | undefined> => {
+		const alias = aliasOf(attachment);
+		if (sameNetns) {
+			const { paired, problems } = await inspectPod(deps, attachment, alias);
+			if (problems.length === 0) return undefined;
+			log.warn({ containerID: attachment.containerID, problems }, 'repairing a pod at its repeated ADD');
+			if (paired && (await wirePod(deps, attachment, { alias, mtu, existing: true })) === undefined) return undefined;
+		}
+		const failure = await wirePod(deps, attachment, { alias, mtu, existing: false });
+		if (failure === undefined || !(await hasLink(attachment.hostInterface))) return failure;
+		// A leftover of a felix that died, or a pair whose other end is elsewhere.
+		const stuck = await unwirePod(deps, attachment.hostInterface);
+		return stuck ?? wirePod(deps, attachment, { alias, mtu, existing: false });
+	};
+
+	const hasLink = async (name: string): Promise<boolean> =>
+		(await kernel.listLinks()).some((link) => link.name === name);
+
+	const undo = async (attachment: Attachment, reached: boolean): Promise<void> => {
+		const key = attachmentKey(attachment);
+		if (reached) await detach(attachment);
+		const stuck = await unwirePod(deps, attachment.hostInterface);
+		if (stuck !== undefined) log.error({ ...attachment }, `undoing a failed ADD: ${stuck}`);
+		// Nobody has seen an address that was never routed; one that was is left to cool down.
+		if (!reached && stuck === undefined) state.ipam.cancel(key);
+		else state.remove(key);
+	};
+
+	const detach = async (attachment: Attachment): Promise<void> => {
+		try {
+			await deps.detach(attachment);
+		} catch (error) {
+			log.error(
+				{ containerID: attachment.containerID, error: String(error) },
+				'detaching a pod failed; its veth goes all the same',
+			);
+		}
+	};
+
+	const del = async (id: AttachmentId): Promise<CniError | undefined> => {
+		const key = attachmentKey(id);
+		const record = state.get(key);
+		if (record !== undefined) await detach(record.attachment);
+		const stuck = await unwirePod(deps, hostInterfaceOf(id.containerID, id.ifname));
+		if (stuck !== undefined) return cniError(cniCodes.ioFailure, 'removing the pod interface failed', stuck);
+		for (const address of state.ipam.addressesOf(key)) {
+			try {
+				await kernel.deleteConntrack(address);
+			} catch (error) {
+				log.warn({ address, error: String(error) }, 'deleting the conntrack entries of a released address failed');
+			}
+		}
+		state.remove(key);
+		pendingDels.forget(key);
+		return undefined;
+	};
+
+	const check = async (netconf: Netconf, env: PodEnvironment): Promise<CniError | undefined> => {
+		const fail = (details: string): CniError =>
+			cniError(cniCodes.checkFailed, 'the pod network is not as it should be', details);
+		const record = state.get(attachmentKey(env));
+		if (record === undefined) return fail(`felix knows no attachment ${env.ifname} of container ${env.containerID}`);
+		const netnsId = identifyNetns(env.netns);
+		if (typeof netnsId === 'object') return netnsId;
+		const { attachment } = record;
+		if (record.netnsId !== '' && record.netnsId !== netnsId) {
+			return fail(`${env.netns} is another network namespace than the one wired (${attachment.netns})`);
+		}
+		const inspection = await inspectPod(deps, { ...attachment, netns: env.netns }, aliasOf(attachment));
+		const problems = [...inspection.problems];
+		const wanted = hostStateOf(attachment, []);
+		const routes = await kernel.listRoutes();
+		for (const route of wanted.routes) {
+			if (routes.some((one) => one.protocol === owners.felix.protocol && sameRoute(one, route))) continue;
+			problems.push(`the route ${route.dst} dev ${attachment.hostInterface} is gone from the node`);
+		}
+		problems.push(...(await missingNeighbours(kernel, wanted.neighbours)));
+		const differs = netconf.prevResult && resultDiffers(netconf.prevResult, attachment);
+		if (differs !== undefined) problems.push(differs);
+		return problems.length === 0 ? undefined : fail(problems.join('; '));
+	};
+
+	const gc = async (netconf: Netconf): Promise<CniError | undefined> => {
+		if (netconf.validAttachments === undefined) {
+			const details = 'GC needs cni.dev/valid-attachments: without it nothing is deleted';
+			return cniError(cniCodes.invalidConfig, 'invalid network configuration', details);
+		}
+		const valid = new Set(netconf.validAttachments.map(attachmentKey));
+		const failures: string[] = [];
+		for (const { attachment, network } of state.all()) {
+			const key = attachmentKey(attachment);
+			if (valid.has(key) || (network !== '' && network !== netconf.name)) continue;
+			const failure = await locked(key, () => del(attachment));
+			if (failure !== undefined) failures.push(failure.details);
+		}
+		const kept = new Set(state.all().map(({ attachment }) => attachment.hostInterface));
+		for (const { containerID, ifname } of netconf.validAttachments) kept.add(hostInterfaceOf(containerID, ifname));
+		if (locks.size === 0) {
+			for (const { name, kind } of await kernel.listLinks()) {
+				if (kind !== 'veth' || !isHostInterface(name) || kept.has(name)) continue;
+				const stuck = await unwirePod(deps, name);
+				if (stuck !== undefined) failures.push(stuck);
+			}
+		}
+		return failures.length === 0
+			? undefined
+			: cniError(cniCodes.ioFailure, 'GC could not delete all', failures.join('; '));
+	};
+
+	const status = (): CniError | undefined => {
+		const fail = (details: string): CniError => cniError(cniCodes.notAvailable, 'felix is not ready', details);
+		if (!deps.inSync()) return fail('not all objects have been read from the datastore yet');
+		if (deps.podCIDRs().length === 0) return fail('this node has no podCIDR: its Node object needs spec.podCIDRs');
+		return undefined;
+	};
+
+	const handle = async (request: CniRequest): Promise<CniReply> => {
+		const version = answerVersion(request.stdin);
+		const refuse = (error: CniError): CniReply => errorReply(version, error);
+		const command = parseCommand(request.env);
+		if (!command.ok) return refuse(command.error);
+		if (command.value === 'VERSION') {
+			return ok(`${JSON.stringify({ cniVersion: version, supportedVersions })}\n`);
+		}
+		const netconf = parseNetconf(request.stdin, command.value);
+		if (!netconf.ok) return refuse(netconf.error);
+		const settle = (error: CniError | undefined): CniReply => (error === undefined ? ok() : refuse(error));
+		if (command.value === 'STATUS') return settle(status());
+		if (command.value === 'GC') return settle(await gc(netconf.value));
+		const env = parsePodEnvironment(request.env, command.value);
+		if (!env.ok) return refuse(env.error);
+		const key = attachmentKey(env.value);
+		const started = performance.now();
+		const { containerID, ifname, podNamespace, podName } = env.value;
+		const run = async (): Promise<CniReply> => {
+			if (command.value === 'CHECK') return settle(await check(netconf.value, env.value));
+			if (command.value === 'DEL') return settle(await del(env.value));
+			const reply = await add(netconf.value, env.value);
+			return 'exitCode' in reply ? reply : refuse(reply);
+		};
+		if (command.value === 'DEL') waits.get(key)?.();
+		const reply = await locked(key, run);
+		const fields = {
+			containerID,
+			ifname,
+			pod: `${podNamespace}/${podName}`,
+			ms: Math.round(performance.now() - started),
+		};
+		if (reply.exitCode === 0) log.info({ ...fields, addresses: state.ipam.addressesOf(key) }, `CNI ${command.value}`);
+		else log.warn({ ...fields, reply: reply.stdout.trim() }, `CNI ${command.value} refused`);
+		return reply;
+	};
+
+	/** A veth of ours vanished without a DEL: its netns ended, or somebody deleted it under a living pod. */
+	const vanished = async (record: AttachmentRecord): Promise<void> => {
+		const { attachment } = record;
+		if (state.get(attachmentKey(attachment)) !== record || (await hasLink(attachment.hostInterface))) return;
+		const { containerID, hostInterface } = attachment;
+		if (record.netnsId !== '' && identifyNetns(attachment.netns) === record.netnsId) {
+			const mtu = record.mtu > 0 ? record.mtu : deps.mtu();
+			const failure = (await wire(attachment, mtu, false)) ?? (await deps.programmed(attachment));
+			if (failure === undefined) log.warn({ containerID, hostInterface }, 'a pod lost its veth: made anew');
+			else log.error({ containerID, hostInterface, failure }, 'a pod lost its veth and wiring it anew failed');
+			return;
+		}
+		const failure = await del(attachment);
+		if (failure === undefined)
+			log.info({ containerID, hostInterface }, 'the netns of a pod ended: its addresses are free');
+	};
+
+	const pendingDels = createPendingDels({ runDir: deps.runDir, log, handle: (request) => handle(request) });
+
+	return {
+		handle,
+		restore: async () => {
+			const { unfinished, freed } = state.restore(await kernel.listLinks());
+			state.ipam.setPools(deps.podCIDRs());
+			for (const name of unfinished) {
+				const stuck = await unwirePod(deps, name);
+				if (stuck === undefined)
+					log.info({ link: name }, 'removed a veth that a felix before this one left unfinished');
+			}
+			for (const address of freed) await kernel.deleteConntrack(address);
+			return state.all().map(({ attachment }) => attachment);
+		},
+		start: async () => {
+			unwatch = kernel.watch((event) => {
+				if (event.type !== 'link' || !event.removed || !isHostInterface(event.link.name)) return;
+				const record = state.all().find(({ attachment }) => attachment.hostInterface === event.link.name);
+				if (record === undefined) return;
+				locked(attachmentKey(record.attachment), () => vanished(record)).catch((error: unknown) => {
+					log.error({ link: event.link.name, error: String(error) }, 'handling the loss of a pod veth failed');
+				});
+			});
+			await pendingDels.start();
+		},
+		attachments: () => state.all().map(({ attachment }) => attachment),
+		adopt: (attachment, pod) => {
+			const { namespace: podNamespace, name: podName, uid: podUID } = pod.metadata;
+			const adopted = { ...attachment, podNamespace, podName, podUID };
+			const record = state.get(attachmentKey(attachment));
+			if (record !== undefined) state.put({ ...record, attachment: adopted });
+			return adopted;
+		},
+		usage: () => {
+			state.ipam.setPools(deps.podCIDRs());
+			return state.ipam.usage();
+		},
+		close: () => {
+			unwatch();
+			pendingDels.close();
+		},
+	};
+};
+
+const nsfsMagic = 0x6e736673;
+
+/** `dev:inode` of the netns behind a path, which no other netns has as long as it lives. */
+const identifyNetns = (path: string): string | CniError => {
+	try {
+		if (statfsSync(path).type === nsfsMagic) {
+			const { dev, ino } = statSync(path);
+			const own = statSync('/proc/self/ns/net');
+			if (dev !== own.dev || ino !== own.ino) return `${dev}:${ino}`;
+			return cniError(
+				cniCodes.invalidEnvironment,
+				'invalid environment',
+				`${path} is the node's own network namespace`,
+			);
+		}
+		const details = `CNI_NETNS ${path} is not a network namespace`;
+		return cniError(cniCodes.invalidEnvironment, 'invalid environment', details);
+	} catch (error) {
+		const why = error instanceof Error ? error.message : String(error);
+		return cniError(
+			cniCodes.unknownContainer,
+			'unknown network namespace',
+			`CNI_NETNS ${path} cannot be opened: ${why}`,
+		);
+	}
+};

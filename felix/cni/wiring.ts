@@ -1,0 +1,294 @@
+import { createHash } from 'node:crypto';
+import {
+	type InterfaceAddress,
+	type Kernel,
+	type KernelError,
+	type Link,
+	type Neighbour,
+	owners,
+	type PodLink,
+	type Route,
+} from '../../src/kernel/kernel.ts';
+import { bitsOf, type Family, familyOf, hostCidr } from '../../src/net/ip.ts';
+import type { Attachment } from '../attachment.ts';
+
+/**
+ * One pod's veth pair and everything inside its netns. The node's own side (route to the pod, neighbour) is only
+ * described here, by {@link hostStateOf}: the dataplane's reconcilers write it and keep it.
+ *
+ * In the pod: its addresses as /32 and /128, a gateway that exists nowhere but as a permanent neighbour with the MAC of
+ * every veth's host end, and a default route through it. So a pod never resolves anything: no ARP, no neighbour
+ * discovery, nothing to spoof.
+ */
+
+/** The MAC of the host end of every pod veth. */
+export const hostMac = 'ee:ee:ee:ee:ee:ee';
+
+/** The pod's gateway. IPv6: the EUI-64 address of {@link hostMac} (RFC 4291 appendix A). */
+export const gateways: Readonly<Record<Family, string>> = { 4: '169.254.1.1', 6: 'fe80::ecee:eeff:feee:eeee' };
+
+export const hostInterfacePrefix = 'manx';
+
+const digestOf = (containerID: string, ifname: string): Buffer =>
+	createHash('sha256').update(`${containerID}/${ifname}`).digest();
+
+/** `manx` and 11 hex digits: 15 bytes, the longest name an interface can have. */
+export const hostInterfaceOf = (containerID: string, ifname: string): string =>
+	`${hostInterfacePrefix}${digestOf(containerID, ifname).toString('hex').slice(0, 11)}`;
+
+export const isHostInterface = (name: string): boolean => /^manx[0-9a-f]{11}$/.test(name);
+
+/**
+ * The MAC of the pod's end: locally administered and derived, so that a felix which lost its records still knows it
+ * (the pod's end is in another netns, and the host's neighbour entries need it).
+ */
+export const podMac = (containerID: string, ifname: string): string => {
+	const bytes = digestOf(containerID, ifname).subarray(26, 32);
+	bytes[0] = ((bytes[0] as number) & 0xfc) | 0x02;
+	return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+};
+
+/** What the node itself needs to reach the pod; `nodeAddresses` are preferred sources, at most one a family. Pure. */
+export const hostStateOf = (
+	attachment: Attachment,
+	nodeAddresses: readonly string[],
+): { readonly routes: readonly Route[]; readonly neighbours: readonly Neighbour[] } => {
+	const { hostInterface: dev, mac } = attachment;
+	return {
+		routes: attachment.addresses.map((address) => {
+			const family = familyOf(address);
+			const prefSrc = nodeAddresses.find((one) => familyOf(one) === family);
+			return {
+				dst: hostCidr(address),
+				type: 'unicast',
+				// IPv6 routes have no scope: the kernel tells universe of all (net/ipv6/route.c rt6_fill_node).
+				scope: family === 4 ? 'link' : 'universe',
+				...owners.felix,
+				...(prefSrc !== undefined && { prefSrc }),
+				nextHops: [{ dev }],
+			};
+		}),
+		neighbours: attachment.addresses.map((address) => ({ dev, address, lladdr: mac })),
+	};
+};
+
+/** What belongs into the pod's netns. Pure. */
+export const podStateOf = (
+	attachment: Attachment,
+): {
+	readonly addresses: readonly InterfaceAddress[];
+	readonly routes: readonly Route[];
+	readonly neighbours: readonly Neighbour[];
+} => {
+	const dev = attachment.ifname;
+	const families = [...new Set(attachment.addresses.map(familyOf))];
+	const route = (family: Family, dst: string, scope: 'link' | 'universe', via?: string): Route => ({
+		dst,
+		type: 'unicast',
+		scope: family === 4 ? scope : 'universe',
+		...owners.felix,
+		nextHops: [{ dev, ...(via !== undefined && { via }) }],
+	});
+	return {
+		addresses: attachment.addresses.map((address) => ({
+			dev,
+			address,
+			length: bitsOf(familyOf(address)),
+			scope: 'global',
+		})),
+		// The gateway's own route comes first: the default route's gateway must be reachable when it is added.
+		routes: families.flatMap((family) => [
+			...(family === 4 ? [route(4, hostCidr(gateways[4]), 'link')] : []),
+			route(family, family === 4 ? '0.0.0.0/0' : '::/0', 'universe', gateways[family]),
+		]),
+		neighbours: families.map((family) => ({ dev, address: gateways[family], lladdr: hostMac })),
+	};
+};
+
+/** Settings below /proc/sys, `net/ipv4/conf/eth0/rp_filter`. */
+export type Sysctls = readonly (readonly [path: string, value: string])[];
+
+/** Of the veth's host end, before it is up. Nothing is learnt from a pod, nothing told to it. */
+export const hostSysctls = (dev: string, families: readonly Family[]): Sysctls => [
+	// Beside the anti-spoofing rule, and there before it.
+	[`net/ipv4/conf/${dev}/rp_filter`, '1'],
+	[`net/ipv4/conf/${dev}/forwarding`, '1'],
+	...(families.includes(6)
+		? ([
+				[`net/ipv6/conf/${dev}/accept_ra`, '0'],
+				[`net/ipv6/conf/${dev}/accept_dad`, '0'],
+				// No link-local address: the gateway is a name for a MAC only, so no DAD, no MLD report for it.
+				[`net/ipv6/conf/${dev}/addr_gen_mode`, '1'],
+				[`net/ipv6/conf/${dev}/disable_ipv6`, '0'],
+				[`net/ipv6/conf/${dev}/forwarding`, '1'],
+			] as const)
+		: ([[`net/ipv6/conf/${dev}/disable_ipv6`, '1']] as const)),
+];
+
+/** In the pod, before its end is up. DAD off: an address is usable at once, and nobody else can have it. */
+export const podSysctls = (ifname: string, families: readonly Family[]): Sysctls => [
+	[`net/ipv6/conf/${ifname}/accept_ra`, '0'],
+	...(families.includes(6)
+		? ([
+				[`net/ipv6/conf/${ifname}/accept_dad`, '0'],
+				['net/ipv6/conf/all/disable_ipv6', '0'],
+				[`net/ipv6/conf/${ifname}/disable_ipv6`, '0'],
+			] as const)
+		: []),
+];
+
+export type WiringDeps = {
+	/** Of the node's netns. */
+	readonly kernel: Pick<Kernel, 'listLinks' | 'deleteLink' | 'setLink'>;
+	/** Makes the pair, alias set, in the node's netns. */
+	readonly createPodLink: (link: PodLink) => Promise<KernelError | undefined>;
+	/** A kernel of the netns at that path; the caller closes it. Throws when the path is no netns. */
+	readonly openKernelIn: (netns: string) => Kernel | Promise<Kernel>;
+	/** Writes settings in the netns at that path, or in the node's (undefined). IPv6 ones may be absent in the kernel. */
+	readonly writeSysctls: (netns: string | undefined, settings: Sysctls) => KernelError | undefined;
+};
+
+/**
+ * Wires the pod, or repairs what is there: every step leaves alone what is right already. On failure it returns why;
+ * the caller undoes with {@link unwirePod}.
+ */
+export const wirePod = async (
+	deps: WiringDeps,
+	attachment: Attachment,
+	options: { readonly alias: string; readonly mtu: number; readonly existing: boolean },
+): Promise<string | undefined> => {
+	const { hostInterface, ifname, netns, mac } = attachment;
+	const families = [...new Set(attachment.addresses.map(familyOf))];
+	const { alias, mtu } = options;
+	if (!options.existing) {
+		const error = await deps.createPodLink({
+			hostName: hostInterface,
+			hostLladdr: hostMac,
+			alias,
+			podName: ifname,
+			podNetns: netns,
+			mtu,
+		});
+		if (error !== undefined) return error.message;
+	}
+	const hostFailure =
+		deps.writeSysctls(undefined, hostSysctls(hostInterface, families)) ??
+		deps.writeSysctls(netns, podSysctls(ifname, families)) ??
+		(await deps.kernel.setLink(hostInterface, { up: true, ...(options.existing && { alias, mtu, lladdr: hostMac }) }));
+	if (hostFailure !== undefined) return hostFailure.message;
+
+	const pod = await deps.openKernelIn(netns);
+	try {
+		const linkFailure =
+			(await pod.setLink('lo', { up: true })) ??
+			(await pod.setLink(ifname, { lladdr: mac, up: true, ...(options.existing && { mtu }) }));
+		if (linkFailure !== undefined) return linkFailure.message;
+		const wanted = podStateOf(attachment);
+		return (
+			(await applyAll(pod.addresses(ifname), wanted.addresses)) ??
+			(await applyAll(pod.neighbours(ifname), wanted.neighbours)) ??
+			(await applyAll(pod.routes(owners.felix), wanted.routes))
+		);
+	} finally {
+		pod.close();
+	}
+};
+
+const applyAll = async <V>(
+	reconciler: {
+		readonly replace: (values: Iterable<V>) => void;
+		readonly apply: () => Promise<{ readonly failed: ReadonlyMap<string, KernelError> }>;
+	},
+	values: readonly V[],
+): Promise<string | undefined> => {
+	reconciler.replace(values);
+	const { failed } = await reconciler.apply();
+	const [first] = failed.values();
+	return first?.message;
+};
+
+/** Removes the pair, which takes addresses, routes and neighbours of both ends with it. Fine when it is gone already. */
+export const unwirePod = async (deps: WiringDeps, hostInterface: string): Promise<string | undefined> => {
+	const error = await deps.kernel.deleteLink(hostInterface);
+	return error === undefined || error.code === 'ENODEV' ? undefined : error.message;
+};
+
+export type Inspection = {
+	/** Whether both ends are there and belong together, so that the rest can be repaired. */
+	readonly paired: boolean;
+	/** What is not as it should be, in words; empty when all is well. */
+	readonly problems: readonly string[];
+};
+
+/** Looks at the pair and inside the netns. */
+export const inspectPod = async (deps: WiringDeps, attachment: Attachment, alias: string): Promise<Inspection> => {
+	const { hostInterface, ifname, netns } = attachment;
+	const host = (await deps.kernel.listLinks()).find((link) => link.name === hostInterface);
+	if (host === undefined) return { paired: false, problems: [`the interface ${hostInterface} is gone from the node`] };
+	const problems: string[] = [];
+	if (host.alias !== alias) problems.push(`${hostInterface} has the alias "${host.alias}" instead of "${alias}"`);
+	if (!host.up) problems.push(`${hostInterface} is down`);
+	if (host.lladdr !== hostMac) problems.push(`${hostInterface} has the MAC ${host.lladdr} instead of ${hostMac}`);
+	const pod = await deps.openKernelIn(netns);
+	try {
+		const own = (await pod.listLinks()).find((link) => link.name === ifname);
+		if (own === undefined || !isPeer(host, own)) {
+			const what = own === undefined ? `is gone from ${netns}` : `in ${netns} is not the other end of ${hostInterface}`;
+			return { paired: false, problems: [...problems, `the interface ${ifname} ${what}`] };
+		}
+		if (!own.up) problems.push(`${ifname} is down in the pod`);
+		if (own.lladdr !== attachment.mac)
+			problems.push(`${ifname} has the MAC ${own.lladdr} instead of ${attachment.mac}`);
+		const wanted = podStateOf(attachment);
+		const addresses = (await pod.listAddresses()).filter(({ dev }) => dev === ifname);
+		for (const { address, length } of wanted.addresses) {
+			if (!addresses.some((one) => one.address === address && one.length === length)) {
+				problems.push(`${ifname} lacks the address ${address}/${length} in the pod`);
+			}
+		}
+		const routes = await pod.listRoutes();
+		for (const route of wanted.routes) {
+			if (!routes.some((one) => sameRoute(one, route))) {
+				const via = route.nextHops[0]?.via;
+				problems.push(
+					`the route ${route.dst}${via === undefined ? '' : ` via ${via}`} dev ${ifname} is gone from the pod`,
+				);
+			}
+		}
+		problems.push(...(await missingNeighbours(pod, wanted.neighbours)).map((text) => `${text} in the pod`));
+		return { paired: true, problems };
+	} finally {
+		pod.close();
+	}
+};
+
+const isPeer = (host: Link, pod: Link): boolean => host.peerIndex === pod.index && pod.peerIndex === host.index;
+
+/** Whether a route read is the one wanted, as far as a packet sees it. */
+export const sameRoute = (read: Route, wanted: Route): boolean =>
+	read.dst === wanted.dst &&
+	read.type === wanted.type &&
+	read.metric === wanted.metric &&
+	wanted.nextHops.every((hop) => read.nextHops.some((one) => one.dev === hop.dev && one.via === hop.via));
+
+/** Neighbours that are absent or have another MAC, in words. Reads the kernel. */
+export const missingNeighbours = async (
+	kernel: Pick<Kernel, 'neighbours'>,
+	wanted: readonly Neighbour[],
+): Promise<readonly string[]> => {
+	const problems: string[] = [];
+	for (const dev of new Set(wanted.map((one) => one.dev))) {
+		const reconciler = kernel.neighbours(dev);
+		await reconciler.resync();
+		const actual = [...reconciler.actual().values()];
+		for (const one of wanted) {
+			if (
+				one.dev === dev &&
+				!actual.some((n) => n.dev === dev && n.address === one.address && n.lladdr === one.lladdr)
+			) {
+				problems.push(`the neighbour ${one.address} lladdr ${one.lladdr} is gone from ${dev}`);
+			}
+		}
+	}
+	return problems;
+};
