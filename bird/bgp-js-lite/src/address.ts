@@ -106,13 +106,15 @@ export const writeV6 = (text: string, into: Uint8Array, at: number, start = 0, e
 
 export const isV6 = (text: string): boolean => text.includes(':');
 
-/** The 4 or 16 bytes of an address. */
-export const addressBytes = (text: string): Uint8Array => {
-	if (isV6(text)) {
-		const bytes = new Uint8Array(16);
-		writeV6(text, bytes, 0);
-		return bytes;
-	}
+/** The four bytes of an IPv4 address or an identifier written like one. */
+export const v4Bytes = (text: string): Uint8Array => {
 	const value = parseV4(text);
 	return Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
+};
+
+/** The sixteen bytes of an IPv6 address. */
+export const v6Bytes = (text: string): Uint8Array => {
+	const bytes = new Uint8Array(16);
+	writeV6(text, bytes, 0);
+	return bytes;
 };

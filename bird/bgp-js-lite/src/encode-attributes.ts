@@ -1,6 +1,6 @@
 /** Path attributes to bytes, in the order of their codes (RFC 4271 §5), those left out that the session must not carry. */
 
-import { addressBytes } from './address.ts';
+import { v4Bytes } from './address.ts';
 import { as4PathFor, encodeAsPath } from './as-path.ts';
 import { FLAGS_OF } from './attribute-values.ts';
 import { AS_TRANS, ATTRIBUTE, FLAG } from './constants.ts';
@@ -25,7 +25,7 @@ const aggregatorValue = (asNumber: number, address: string, asSize: 2 | 4): Uint
 	built((writer) => {
 		if (asSize === 4) writer.u32(asNumber);
 		else writer.u16(asNumber > 0xffff ? AS_TRANS : asNumber);
-		writer.bytes(addressBytes(address));
+		writer.bytes(v4Bytes(address));
 	});
 
 /**
@@ -44,7 +44,7 @@ export const encodeAttributes = (
 	const asSize = options.fourOctetAs ? 4 : 2;
 	put(ATTRIBUTE.ORIGIN, Uint8Array.of(ORIGIN_CODES[attributes.origin]));
 	put(ATTRIBUTE.AS_PATH, encodeAsPath(attributes.asPath, asSize));
-	if (nextHop !== undefined) put(ATTRIBUTE.NEXT_HOP, addressBytes(nextHop));
+	if (nextHop !== undefined) put(ATTRIBUTE.NEXT_HOP, v4Bytes(nextHop));
 	if (attributes.med !== undefined) put(ATTRIBUTE.MULTI_EXIT_DISC, u32(attributes.med));
 	if (options.ibgp) put(ATTRIBUTE.LOCAL_PREF, u32(attributes.localPref ?? DEFAULT_LOCAL_PREF));
 	if (attributes.atomicAggregate) put(ATTRIBUTE.ATOMIC_AGGREGATE, new Uint8Array(0));
@@ -63,12 +63,12 @@ export const encodeAttributes = (
 			}),
 		);
 	}
-	if (options.ibgp && originatorId !== undefined) put(ATTRIBUTE.ORIGINATOR_ID, addressBytes(originatorId));
+	if (options.ibgp && originatorId !== undefined) put(ATTRIBUTE.ORIGINATOR_ID, v4Bytes(originatorId));
 	if (options.ibgp && clusterList?.length) {
 		put(
 			ATTRIBUTE.CLUSTER_LIST,
 			built((writer) => {
-				for (const cluster of clusterList) writer.bytes(addressBytes(cluster));
+				for (const cluster of clusterList) writer.bytes(v4Bytes(cluster));
 			}),
 		);
 	}

@@ -3,7 +3,7 @@
  * unless its next hop is IPv6 (RFC 8950); MP attributes come first (RFC 7606 §5.1).
  */
 
-import { addressBytes, isV6 } from './address.ts';
+import { isV6, v6Bytes } from './address.ts';
 import { ATTRIBUTE, FLAG, HEADER_LENGTH } from './constants.ts';
 import { encodeAttributes } from './encode-attributes.ts';
 import { withHeader, writeHeader } from './header.ts';
@@ -39,12 +39,8 @@ const mpHeader = (code: number, family: AfiSafi, rest: readonly Uint8Array[] = [
 };
 
 const mpReachHeader = (announced: NonNullable<UpdateToEncode['announced']>): Uint8Array => {
-	const nextHop = addressBytes(announced.nextHop);
-	const linkLocal =
-		announced.linkLocalNextHop === undefined ? new Uint8Array(0) : addressBytes(announced.linkLocalNextHop);
-	if (nextHop.length !== 16 || linkLocal.length === 4) {
-		throw new RangeError(`prefixes of AFI ${announced.afi} cannot have the next hop ${announced.nextHop}`);
-	}
+	const nextHop = v6Bytes(announced.nextHop);
+	const linkLocal = announced.linkLocalNextHop === undefined ? new Uint8Array(0) : v6Bytes(announced.linkLocalNextHop);
 	const length = Uint8Array.of(nextHop.length + linkLocal.length);
 	return mpHeader(ATTRIBUTE.MP_REACH_NLRI, announced, [length, nextHop, linkLocal, Uint8Array.of(0)]);
 };

@@ -8,7 +8,7 @@
 
 import { ERROR_CODE, HEADER_ERROR, HEADER_LENGTH, MAX_MESSAGE_LENGTH } from './constants.ts';
 import { fail, reset, succeed } from './errors.ts';
-import { u8At, u16At } from './reader.ts';
+import { plainBytes, u8At, u16At } from './reader.ts';
 import { type Decoded, type DecodeError, MESSAGE_TYPE } from './types.ts';
 
 export type Framer = {
@@ -103,7 +103,7 @@ export const createFramer = (initialMaxMessageLength: number = MAX_MESSAGE_LENGT
 
 	return {
 		push: (chunk) => {
-			if (chunk.length > 0 && failure === undefined) queue.push(chunk);
+			if (chunk.length > 0 && failure === undefined) queue.push(plainBytes(chunk));
 		},
 		setMaxMessageLength: (length) => {
 			maxMessageLength = length;

@@ -6,6 +6,7 @@ import { badMessageLength, badMessageType } from './framer.ts';
 import { withHeader } from './header.ts';
 import { decodeNotification, encodeNotification } from './notification.ts';
 import { decodeOpen, encodeOpen } from './open.ts';
+import { plainBytes } from './reader.ts';
 import { decodeRouteRefresh, encodeRouteRefresh } from './route-refresh.ts';
 import { type CodecOptions, type Decoded, MESSAGE_TYPE, type Message, type UpdateMessage } from './types.ts';
 import { decodeUpdate } from './update.ts';
@@ -15,18 +16,19 @@ import { decodeUpdate } from './update.ts';
  * in `errors` of the UPDATE. Never throws, whatever the bytes, and keeps no reference to `body`.
  */
 export const decodeMessage = (type: number, body: Uint8Array, options: CodecOptions): Decoded<Message> => {
+	const bytes = plainBytes(body);
 	switch (type) {
 		case MESSAGE_TYPE.OPEN:
-			return decodeOpen(body);
+			return decodeOpen(bytes);
 		case MESSAGE_TYPE.UPDATE:
-			return decodeUpdate(body, options);
+			return decodeUpdate(bytes, options);
 		case MESSAGE_TYPE.NOTIFICATION:
-			return decodeNotification(body);
+			return decodeNotification(bytes);
 		case MESSAGE_TYPE.KEEPALIVE:
 			if (body.length > 0) return fail(badMessageLength(body.length + HEADER_LENGTH, 'a KEEPALIVE is a header only'));
 			return succeed({ type: 'KEEPALIVE' });
 		case MESSAGE_TYPE.ROUTE_REFRESH:
-			return decodeRouteRefresh(body);
+			return decodeRouteRefresh(bytes);
 		default:
 			return fail(badMessageType(type));
 	}

@@ -3,7 +3,7 @@
  * on configuration (the AS number expected, capabilities required, an identifier equal to ours) is for the session.
  */
 
-import { addressBytes, v4At } from './address.ts';
+import { v4At, v4Bytes } from './address.ts';
 import { decodeCapabilities, encodeCapability } from './capabilities.ts';
 import { ERROR_CODE, HEADER_LENGTH, MAX_MESSAGE_LENGTH, OPEN_ERROR } from './constants.ts';
 import { fail, reset, succeed } from './errors.ts';
@@ -101,7 +101,7 @@ export const encodeOpen = (open: OpenMessage): Uint8Array => {
 	body.u8(open.version);
 	body.u16(open.asNumber);
 	body.u16(open.holdTime);
-	body.bytes(addressBytes(open.bgpIdentifier).subarray(0, 4));
+	body.bytes(v4Bytes(open.bgpIdentifier));
 	if (value.length === 0) {
 		body.u8(0);
 	} else if (value.length <= 253) {

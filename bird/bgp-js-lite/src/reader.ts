@@ -17,6 +17,13 @@ export const u8At = (bytes: Uint8Array, at: number): number => bytes[at] as numb
 export const u16At = (bytes: Uint8Array, at: number): number => (u8At(bytes, at) << 8) | u8At(bytes, at + 1);
 export const u32At = (bytes: Uint8Array, at: number): number => u16At(bytes, at) * 0x10000 + u16At(bytes, at + 2);
 
+/**
+ * The same bytes as a Uint8Array proper. A Buffer is one only by name: its `slice` shares memory, and what is kept of a
+ * message would then pin, and change with, the buffer it arrived in.
+ */
+export const plainBytes = (bytes: Uint8Array): Uint8Array =>
+	bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+
 export const createReader = (bytes: Uint8Array): Reader => {
 	let at = 0;
 	const advance = (length: number): number | undefined => {

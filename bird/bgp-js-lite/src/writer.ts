@@ -22,7 +22,7 @@ const check = (value: number, bits: 8 | 16 | 32): number => {
 export const createWriter = (capacity = 128): Writer => {
 	let buffer = new Uint8Array(capacity);
 	let end = 0;
-	/** Makes room, moves the end, returns where to write. */
+	/** Makes room, moves the end, returns where to write. `buffer` may be another one after it. */
 	const claim = (length: number): number => {
 		if (end + length > buffer.length) {
 			const larger = new Uint8Array(Math.max(2 * buffer.length, end + length));
@@ -40,11 +40,13 @@ export const createWriter = (capacity = 128): Writer => {
 		length: () => end,
 		u8: (value) => {
 			check(value, 8);
-			buffer[claim(1)] = value;
+			const at = claim(1);
+			buffer[at] = value;
 		},
 		u16: (value) => {
 			check(value, 16);
-			putU16(claim(2), value);
+			const at = claim(2);
+			putU16(at, value);
 		},
 		u32: (value) => {
 			check(value, 32);
@@ -52,7 +54,10 @@ export const createWriter = (capacity = 128): Writer => {
 			putU16(at, value >>> 16);
 			putU16(at + 2, value & 0xffff);
 		},
-		bytes: (value) => buffer.set(value, claim(value.length)),
+		bytes: (value) => {
+			const at = claim(value.length);
+			buffer.set(value, at);
+		},
 		setU16: (at, value) => putU16(at, check(value, 16)),
 		finish: () => buffer.slice(0, end),
 	};
