@@ -1,0 +1,340 @@
+/** Keeps sets as wanted; contract in types.ts. What the kernel holds is remembered, so an apply writes without reading. */
+import { createIpsetTool, type Line, type Refused } from './ipset-tool.ts';
+import { canonicalMembers } from './members.ts';
+import { createSerial } from './serial.ts';
+import type { ApplyResult, Family, IpsetSpec, Ipsets, Run, ToolError } from './types.ts';
+
+export type IpsetsOptions = {
+	/** Of the names of owned sets, e.g. `manx-`. */
+	readonly prefix: string;
+	readonly run: Run;
+	/** Waits; given by tests. iptables-nft frees what a deleted rule used a moment after it returned. */
+	readonly delay?: (milliseconds: number) => Promise<void>;
+};
+
+const maxelem = 1048576;
+
+/** A set in the kernel. Its members are those of `base` and of `added`, which share none. */
+type Kept = {
+	readonly type: string;
+	readonly family: Family;
+	readonly maxelem: number;
+	base: ReadonlySet<string>;
+	added: Set<string>;
+	/** The caller's Set object whose members are all here, and the one with exactly whose members this is in line. */
+	addedFor: ReadonlySet<string> | undefined;
+	syncedFor: ReadonlySet<string> | undefined;
+};
+
+/** What was last written of a set; `exact` once nothing else is left in it. */
+type Written = { readonly members: ReadonlySet<string>; readonly exact: boolean };
+
+const holds = (kept: Kept, member: string): boolean => kept.base.has(member) || kept.added.has(member);
+const sizeOf = (kept: Kept): number => kept.base.size + kept.added.size;
+
+const missingFrom = (kept: Kept | undefined, members: ReadonlySet<string>): string[] => {
+	if (kept === undefined) return [...members];
+	const missing: string[] = [];
+	for (const member of members) if (!holds(kept, member)) missing.push(member);
+	return missing;
+};
+
+const beyond = (kept: Kept, members: ReadonlySet<string>): string[] => {
+	const extra: string[] = [];
+	for (const member of kept.base) if (!members.has(member)) extra.push(member);
+	for (const member of kept.added) if (!members.has(member)) extra.push(member);
+	return extra;
+};
+
+const createText = (name: string, type: string, family: Family, members: number): string => {
+	const hashsize = 2 ** Math.min(20, Math.max(6, Math.ceil(Math.log2(members + 1))));
+	return `create ${name} ${type} family ${family === 4 ? 'inet' : 'inet6'} hashsize ${hashsize} maxelem ${maxelem}`;
+};
+
+const line = (verb: Line['verb'], set: string, text: string): Line => ({ verb, set, text });
+const lost = (refused: readonly Refused[]): boolean =>
+	refused.some(({ reason }) => /does not exist|already exists/.test(reason));
+
+const summary = (problems: readonly string[]): ToolError | undefined => {
+	const [first, ...more] = problems;
+	if (first === undefined) return undefined;
+	const rest = more.length === 0 ? '' : ` (and ${more.length} more: ${more.slice(0, 4).join(' ')})`;
+	return { message: `${first}${rest}`, code: 1, stderr: problems.join('\n') };
+};
+
+const stillUsed = (set: string): string =>
+	`Set ${set} cannot be destroyed, a rule still uses it: take the rule out; the set goes with the next apply.`;
+
+const explain = ({ line: { set, text, verb }, reason }: Refused): string => {
+	if (/in use by a kernel component/.test(reason)) {
+		return verb === 'other'
+			? stillUsed(set)
+			: `Set ${set} is there with another type or family, and a rule uses it: give the new one another name.`;
+	}
+	return `ipset refused "${text}": ${reason}. Correct or remove it; the rest was written.`;
+};
+
+export const createIpsets = (options: IpsetsOptions): Ipsets => {
+	const { prefix, run, delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms)) } = options;
+	const tool = createIpsetTool(run, prefix);
+	const serial = createSerial();
+	let wanted: ReadonlyMap<string, IpsetSpec> = new Map();
+	let kernel: Map<string, Kept> | undefined;
+	const written = new Map<string, Written>();
+	let temporaries = 0;
+	/** Sets that could not be destroyed last time, as rules use them. */
+	let stuck: ReadonlySet<string> = new Set();
+
+	const read = async (): Promise<ToolError | undefined> => {
+		const before = kernel;
+		const { sets, error } = await tool.save();
+		kernel = undefined;
+		if (error !== undefined) return error;
+		kernel = new Map();
+		for (const [name, saved] of sets) {
+			const fresh: Kept = {
+				...saved,
+				base: saved.members,
+				added: new Set(),
+				addedFor: undefined,
+				syncedFor: undefined,
+			};
+			const old = before?.get(name);
+			const same =
+				old?.syncedFor !== undefined &&
+				old.type === saved.type &&
+				old.family === saved.family &&
+				old.maxelem === saved.maxelem &&
+				sizeOf(old) === saved.members.size &&
+				missingFrom(fresh, old.base).length === 0;
+			kernel.set(name, same ? old : fresh);
+		}
+		return undefined;
+	};
+
+	type Work = {
+		readonly lines: Line[];
+		readonly done: ((refused: ReadonlySet<string>) => void)[];
+		readonly changed: Set<string>;
+		readonly problems: string[];
+	};
+	const newWork = (): Work => ({ lines: [], done: [], changed: new Set(), problems: [] });
+
+	const specProblem = (name: string, spec: IpsetSpec): string | undefined => {
+		if (name !== spec.name) return `Set ${name} is called ${spec.name} in its spec: use one name.`;
+		if (!name.startsWith(prefix) || name.length > 31 || /[\s\0]/.test(name)) {
+			return `Set ${name} was left out: a name begins with ${prefix}, has at most 31 characters and no blank.`;
+		}
+		return undefined;
+	};
+
+	const planAddition = (sets: Map<string, Kept>, name: string, spec: IpsetSpec, work: Work): void => {
+		const known = sets.get(name);
+		const sameKind = known?.type === spec.type && known.family === spec.family;
+		if (known?.addedFor === spec.members && sameKind) return;
+		const problem = specProblem(name, spec);
+		if (problem !== undefined) {
+			work.problems.push(problem);
+			return;
+		}
+		const { members, refused } = canonicalMembers(spec.members, spec.type, spec.family);
+		for (const text of refused) {
+			work.problems.push(
+				`Set ${name}: "${text}" is no member of a ${spec.type} of IPv${spec.family}; the rest was written.`,
+			);
+		}
+		let kept = known;
+		let place = name;
+		const add = (member: string): number => work.lines.push(line('add', name, `add ${place} ${member}`));
+		if (known !== undefined && sameKind && known.maxelem >= maxelem) {
+			for (const member of missingFrom(known, members)) add(member);
+		} else {
+			// A set that rules use cannot be destroyed, but one of the same type and family can take its place
+			// (ip_set_core.c, ip_set_swap). Its old members come along: taking some out is for applyRemovals.
+			const old = known !== undefined && sameKind ? beyond(known, members) : undefined;
+			if (old !== undefined) place = `${prefix}tmp${++temporaries}`;
+			else if (known !== undefined) work.lines.push(line('create', name, `destroy ${name}`));
+			work.lines.push(line('create', name, createText(place, spec.type, spec.family, members.size)));
+			for (const member of members) add(member);
+			for (const member of old ?? []) add(member);
+			if (old !== undefined) {
+				work.lines.push(line('other', name, `swap ${name} ${place}`), line('other', name, `destroy ${place}`));
+			}
+			kept = {
+				type: spec.type,
+				family: spec.family,
+				maxelem,
+				base: new Set(old),
+				added: new Set(),
+				addedFor: undefined,
+				syncedFor: undefined,
+			};
+		}
+		const target = kept as Kept;
+		work.done.push((refusedLines) => {
+			if (refusedLines.has(`create ${name}`)) return;
+			if (sets.get(name) !== target) work.changed.add(name);
+			sets.set(name, target);
+			for (const member of missingFrom(target, members)) {
+				if (refusedLines.has(`add ${place} ${member}`)) continue;
+				target.added.add(member);
+				work.changed.add(name);
+			}
+			const complete = missingFrom(target, members).length === 0;
+			target.addedFor = complete && refused.length === 0 ? spec.members : undefined;
+			target.syncedFor = undefined;
+			settle(name, target, spec, members);
+		});
+	};
+
+	/** Once a set holds exactly what is wanted, it and the caller share one Set. */
+	const settle = (name: string, kept: Kept, spec: IpsetSpec, members: ReadonlySet<string>): void => {
+		const exact = sizeOf(kept) === members.size && missingFrom(kept, members).length === 0;
+		if (exact) {
+			kept.base = members;
+			kept.added = new Set();
+			if (kept.addedFor === spec.members) kept.syncedFor = spec.members;
+		}
+		written.set(name, { members, exact });
+	};
+
+	const planDestruction = (sets: Map<string, Kept>, name: string, work: Work): void => {
+		work.lines.push(line('other', name, `destroy ${name}`));
+		work.done.push((refusedLines) => {
+			if (refusedLines.has(`other ${name}`)) return;
+			sets.delete(name);
+			written.delete(name);
+			work.changed.add(name);
+		});
+	};
+
+	const planRemoval = (name: string, kept: Kept, spec: IpsetSpec, work: Work): void => {
+		if (kept.syncedFor === spec.members || spec.type !== kept.type || spec.family !== kept.family) return;
+		const { members } = canonicalMembers(spec.members, spec.type, spec.family);
+		const extra = beyond(kept, members);
+		for (const member of extra) work.lines.push(line('del', name, `del ${name} ${member}`));
+		work.done.push((refusedLines) => {
+			const gone = new Set(extra.filter((member) => !refusedLines.has(`del ${name} ${member}`)));
+			if (gone.size > 0) {
+				kept.base = new Set([...kept.base, ...kept.added].filter((member) => !gone.has(member)));
+				kept.added = new Set();
+				work.changed.add(name);
+			}
+			settle(name, kept, spec, members);
+		});
+	};
+
+	/** Writes the work planned; when the kernel turns out to be other than known, reads it and plans once more. */
+	const perform = async (plan: (sets: Map<string, Kept>) => Work): Promise<ApplyResult> => {
+		let fresh = false;
+		for (;;) {
+			if (kernel === undefined) {
+				const error = await read();
+				if (error !== undefined) return { changed: [], error };
+				fresh = true;
+			}
+			const work = plan(kernel as unknown as Map<string, Kept>);
+			const { refused, error } = await tool.restore(work.lines);
+			if (error !== undefined || (lost(refused) && !fresh)) {
+				kernel = undefined;
+				if (fresh) return { changed: [], ...(error && { error }) };
+				continue;
+			}
+			const refusedLines = new Set<string>();
+			for (const { line: at } of refused) {
+				refusedLines.add(at.verb === 'create' || at.verb === 'other' ? `${at.verb} ${at.set}` : at.text);
+			}
+			for (const done of work.done) done(refusedLines);
+			// Which members found room in a full set only the kernel knows.
+			if (refused.some(({ reason }) => / is full/.test(reason))) kernel = undefined;
+			const problem = summary([...work.problems, ...refused.map(explain)]);
+			return { changed: [...work.changed], ...(problem && { error: problem }) };
+		}
+	};
+
+	const applyAdditions = (): Promise<ApplyResult> =>
+		perform((sets) => {
+			const work = newWork();
+			for (const [name, spec] of wanted) planAddition(sets, name, spec, work);
+			return work;
+		});
+
+	/** Those of the sets that rules use, after waiting briefly for any that were not found in use before. */
+	const inUse = async (unwanted: readonly string[]): Promise<ReadonlySet<string>> => {
+		let used = new Set<string>();
+		for (const pause of [0, 5, 10, 20, 40, 80, 160]) {
+			if (pause > 0) await delay(pause);
+			const references = await tool.references();
+			used = new Set(unwanted.filter((name) => (references.get(name) ?? 0) > 0));
+			if ([...used].every((name) => stuck.has(name))) break;
+		}
+		stuck = used;
+		return used;
+	};
+
+	const applyRemovals = async (): Promise<ApplyResult> => {
+		const removed = await perform((sets) => {
+			const work = newWork();
+			for (const [name, kept] of sets) {
+				const spec = wanted.get(name);
+				if (spec !== undefined) planRemoval(name, kept, spec, work);
+			}
+			return work;
+		});
+		const unwanted = [...(kernel?.keys() ?? [])].filter((name) => !wanted.has(name));
+		if (unwanted.length === 0) return removed;
+		const used = await inUse(unwanted);
+		const destroyed = await perform((sets) => {
+			const work = newWork();
+			for (const name of sets.keys()) if (!wanted.has(name) && !used.has(name)) planDestruction(sets, name, work);
+			work.problems.push(...[...used].map(stillUsed));
+			return work;
+		});
+		const problem = removed.error ?? destroyed.error;
+		return { changed: [...removed.changed, ...destroyed.changed], ...(problem && { error: problem }) };
+	};
+
+	const driftOf = (name: string, { members, exact }: Written): string | undefined => {
+		const kept = kernel?.get(name);
+		if (kept === undefined) return `${name}: set missing`;
+		const parts: string[] = [];
+		const missing = missingFrom(kept, members).length;
+		const extra = exact ? beyond(kept, members).length : 0;
+		if (missing > 0) parts.push(`${missing} ${missing === 1 ? 'member' : 'members'} missing`);
+		if (extra > 0) parts.push(`${extra} ${extra === 1 ? 'member' : 'members'} not ours`);
+		return parts.length === 0 ? undefined : `${name}: ${parts.join(', ')}`;
+	};
+
+	const resync: Ipsets['resync'] = async () => {
+		const started = written.size > 0;
+		const error = await read();
+		if (error !== undefined) return { drifted: [], error };
+		const drifted: string[] = [];
+		for (const [name, last] of written) {
+			const drift = driftOf(name, last);
+			if (drift !== undefined) drifted.push(drift);
+		}
+		if (started) {
+			for (const name of kernel?.keys() ?? []) {
+				if (!written.has(name) && !wanted.has(name)) drifted.push(`${name}: set not wanted`);
+			}
+		}
+		return { drifted };
+	};
+
+	const remove = async (): Promise<ToolError | undefined> => {
+		wanted = new Map();
+		const error = await read();
+		return error ?? (await applyRemovals()).error;
+	};
+
+	return {
+		want: (sets) => {
+			wanted = sets;
+		},
+		applyAdditions: () => serial(applyAdditions),
+		applyRemovals: () => serial(applyRemovals),
+		resync: () => serial(resync),
+		remove: () => serial(remove),
+	};
+};

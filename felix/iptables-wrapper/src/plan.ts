@@ -1,0 +1,193 @@
+/**
+ * From what the kernel has and what is wanted to the input of one `iptables-restore --noflush`. Pure.
+ *
+ * Within a table: chains to write are declared first (which makes or flushes them), then stale chains are flushed, hooks
+ * taken out and put in, rules appended, and stale chains deleted last, when nothing leads to them any more. A table is
+ * committed as a whole by both backends, so no packet sees a step in between.
+ */
+import { normaliseRule } from './normalise.ts';
+import { targetOf } from './rule.ts';
+import type { ParsedSave } from './save.ts';
+import type { Hook, Ruleset, Table } from './types.ts';
+
+/** `TABLE CHAIN` */
+export type ChainKey = string;
+
+/** What is known of the kernel. Rules are texts, as printed or as we wrote them. */
+export type Actual = {
+	readonly owned: ReadonlyMap<ChainKey, readonly string[]>;
+	/** Rules of chains that are not ours; undefined when only our own writes are known. */
+	readonly foreign: ReadonlyMap<ChainKey, readonly string[]> | undefined;
+};
+
+export type Plan = {
+	/** Empty when nothing is to do. */
+	readonly input: string;
+	readonly changed: readonly { readonly table: string; readonly name: string }[];
+	/** Hooks that cannot be placed, as their chain does not exist. */
+	readonly homeless: readonly Hook[];
+};
+
+const tableOrder: readonly Table[] = ['raw', 'mangle', 'nat', 'filter'];
+const builtin: Readonly<Record<Table, readonly string[]>> = {
+	raw: ['PREROUTING', 'OUTPUT'],
+	mangle: ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'],
+	nat: ['PREROUTING', 'INPUT', 'OUTPUT', 'POSTROUTING'],
+	filter: ['INPUT', 'FORWARD', 'OUTPUT'],
+};
+
+export const splitKey = (key: ChainKey): readonly [string, string] => {
+	const space = key.indexOf(' ');
+	return [key.slice(0, space), key.slice(space + 1)];
+};
+
+/** Splits a save into owned chains and the rest. */
+export const actualOf = (saved: ParsedSave, prefix: string): Actual => {
+	const owned = new Map<ChainKey, readonly string[]>();
+	const foreign = new Map<ChainKey, readonly string[]>();
+	for (const [table, chains] of saved) {
+		for (const [name, chain] of chains) {
+			const rules = chain.rules.map((rule) => rule.text);
+			(name.startsWith(prefix) ? owned : foreign).set(`${table} ${name}`, rules);
+		}
+	}
+	return { owned, foreign };
+};
+
+export const sameRule = (a: string, b: string): boolean => a === b || normaliseRule(a) === normaliseRule(b);
+
+/** Number of leading rules two chains share. */
+const sharedStart = (a: readonly string[], b: readonly string[]): number => {
+	let i = 0;
+	while (i < a.length && i < b.length && sameRule(a[i] as string, b[i] as string)) i++;
+	return i;
+};
+
+export const sameRules = (a: readonly string[], b: readonly string[]): boolean =>
+	a === b || (a.length === b.length && sharedStart(a, b) === a.length);
+
+/** Lines that bring the hooks of one foreign chain in order; none when they are. `rules` is what the chain holds. */
+export const hookLines = (
+	chain: string,
+	rules: readonly string[],
+	wanted: readonly Hook[],
+	dropped: readonly Hook[],
+	prefix: string,
+): string[] => {
+	const canonical = rules.map(normaliseRule);
+	const firsts = wanted.filter((hook) => hook.position === 'first').map((hook) => hook.rule);
+	const appends = wanted.filter((hook) => hook.position === 'append').map((hook) => hook.rule);
+	const firstForms = firsts.map(normaliseRule);
+	const appendForms = appends.map(normaliseRule);
+	const droppedForms = new Set(dropped.map((hook) => normaliseRule(hook.rule)));
+	const lines: string[] = [];
+
+	const topIsRight = firstForms.every((form, i) => canonical[i] === form);
+	const onlyThere = canonical.every((form, i) => i < firstForms.length || !firstForms.includes(form));
+	const rewriteTop = !topIsRight || !onlyThere;
+	const seen = new Map<string, number>();
+	for (const [i, form] of canonical.entries()) {
+		const text = rules[i] as string;
+		const inFirsts = firstForms.includes(form);
+		const inAppends = appendForms.includes(form);
+		if (inFirsts) {
+			if (rewriteTop) lines.push(`-D ${chain} ${text}`);
+		} else if (inAppends) {
+			const count = (seen.get(form) ?? 0) + 1;
+			seen.set(form, count);
+			if (count > 1) lines.push(`-D ${chain} ${text}`);
+		} else if (targetOf(text)?.startsWith(prefix) || droppedForms.has(form)) {
+			lines.push(`-D ${chain} ${text}`);
+		}
+	}
+	if (rewriteTop) lines.push(...firsts.map((rule, i) => `-I ${chain} ${i + 1} ${rule}`));
+	for (const [i, rule] of appends.entries()) {
+		if (!seen.has(appendForms[i] as string)) lines.push(`-A ${chain} ${rule}`);
+	}
+	return lines;
+};
+
+const groupHooks = (hooks: readonly Hook[]): Map<ChainKey, Hook[]> => {
+	const groups = new Map<ChainKey, Hook[]>();
+	for (const hook of hooks) {
+		const key = `${hook.table} ${hook.chain}`;
+		const group = groups.get(key);
+		if (group === undefined) groups.set(key, [hook]);
+		else group.push(hook);
+	}
+	return groups;
+};
+
+type TableLines = {
+	readonly declare: string[];
+	readonly hooks: string[];
+	readonly rules: string[];
+	readonly drop: string[];
+};
+
+/**
+ * What to write so that `actual` becomes `wanted`. `before` are the hooks of the ruleset applied last: those no longer
+ * wanted are taken out even if they lead to no owned chain. Without `actual.foreign` hooks are taken to be in place.
+ */
+export const planOf = (actual: Actual, wanted: Ruleset, before: readonly Hook[], prefix: string): Plan => {
+	const tables = new Map<string, TableLines>();
+	const linesOf = (table: string): TableLines => {
+		let lines = tables.get(table);
+		if (lines === undefined) {
+			lines = { declare: [], hooks: [], rules: [], drop: [] };
+			tables.set(table, lines);
+		}
+		return lines;
+	};
+	const changed: { table: string; name: string }[] = [];
+
+	for (const [key, rules] of wanted.chains) {
+		const have = actual.owned.get(key);
+		if (have === rules) continue;
+		const shared = have === undefined ? 0 : sharedStart(have, rules);
+		if (have !== undefined && shared === have.length && shared === rules.length) continue;
+		const [table, chain] = splitKey(key);
+		const lines = linesOf(table);
+		changed.push({ table, name: key });
+		// Rules only added at the end leave the others, their counters and (nft) an RCU grace period alone.
+		const extend = have !== undefined && shared === have.length;
+		if (!extend) lines.declare.push(`:${chain} - [0:0]`);
+		for (let i = extend ? shared : 0; i < rules.length; i++) lines.rules.push(`-A ${chain} ${rules[i]}`);
+	}
+	for (const key of actual.owned.keys()) {
+		if (wanted.chains.has(key)) continue;
+		const [table, chain] = splitKey(key);
+		const lines = linesOf(table);
+		changed.push({ table, name: key });
+		lines.declare.push(`:${chain} - [0:0]`);
+		lines.drop.push(`-X ${chain}`);
+	}
+
+	const homeless: Hook[] = [];
+	if (actual.foreign !== undefined) {
+		const hooks = groupHooks(wanted.hooks);
+		const gone = groupHooks(before.filter((hook) => !wanted.hooks.includes(hook)));
+		for (const key of new Set([...hooks.keys(), ...actual.foreign.keys()])) {
+			const [table, chain] = splitKey(key);
+			const group = hooks.get(key) ?? [];
+			const rules = actual.foreign.get(key);
+			if (rules === undefined && !builtin[table as Table]?.includes(chain)) {
+				homeless.push(...group);
+				continue;
+			}
+			const lines = hookLines(chain, rules ?? [], group, gone.get(key) ?? [], prefix);
+			if (lines.length === 0) continue;
+			linesOf(table).hooks.push(...lines);
+			changed.push({ table, name: `${key} hook` });
+		}
+	}
+
+	const rank = (table: string): number => tableOrder.indexOf(table as Table);
+	const input = [...tables]
+		.sort(([a], [b]) => rank(a) - rank(b))
+		.map(([table, { declare, hooks, rules, drop }]) =>
+			[`*${table}`, ...declare, ...rules, ...hooks, ...drop, 'COMMIT', ''].join('\n'),
+		)
+		.join('');
+	return { input, changed, homeless };
+};
