@@ -157,6 +157,8 @@ export type Kernel = {
 		name: string,
 		change: { readonly up?: boolean; readonly mtu?: number; readonly lladdr?: string; readonly alias?: string },
 	) => Promise<KernelError | undefined>;
+	/** Makes a pod's veth pair: host end here (down, alias set), peer in `podNetns` (down). All of it or nothing. */
+	readonly createPodLink: (link: PodLink) => Promise<KernelError | undefined>;
 
 	/** Deletes conntrack entries that name the address on either side, in either direction (NAT included); returns how many. */
 	readonly deleteConntrack: (address: string) => Promise<number>;

@@ -1,0 +1,70 @@
+import koffi from 'koffi';
+
+/**
+ * The few libc calls Node has no word for. All are synchronous and act on the calling thread only.
+ * A negative result means failure; `errno()` must be read before the next call.
+ */
+
+const libc = koffi.load('libc.so.6');
+
+type Bytes = Uint8Array;
+
+export const socket = libc.func('int socket(int, int, int)') as unknown as (
+	domain: number,
+	type: number,
+	protocol: number,
+) => number;
+export const bind = libc.func('int bind(int, void *, uint32_t)') as unknown as (
+	fd: number,
+	address: Bytes,
+	length: number,
+) => number;
+export const getsockname = libc.func('int getsockname(int, void *, void *)') as unknown as (
+	fd: number,
+	address: Bytes,
+	length: Bytes,
+) => number;
+export const setsockopt = libc.func('int setsockopt(int, int, int, void *, uint32_t)') as unknown as (
+	fd: number,
+	level: number,
+	option: number,
+	value: Bytes | bigint,
+	length: number,
+) => number;
+export const send = libc.func('int64_t send(int, void *, size_t, int)') as unknown as (
+	fd: number,
+	data: Bytes,
+	length: number,
+	flags: number,
+) => number;
+export const recv = libc.func('int64_t recv(int, void *, size_t, int)') as unknown as (
+	fd: number,
+	data: Bytes,
+	length: number,
+	flags: number,
+) => number;
+export const setns = libc.func('int setns(int, int)') as unknown as (fd: number, type: number) => number;
+
+export const errno = (): number => koffi.errno();
+
+/** Address of a buffer, for structures that point at one. The caller keeps the buffer alive. */
+export const addressOf = (bytes: Bytes): bigint => BigInt(koffi.address(bytes) as bigint | number);
+
+export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+export const MSG_TRUNC = 0x20;
+export const SOL_SOCKET = 1;
+export const SO_SNDBUF = 7;
+export const SO_RCVBUF = 8;
+export const SO_ATTACH_FILTER = 26;
+export const SO_SNDBUFFORCE = 32;
+export const SO_RCVBUFFORCE = 33;
+export const CLONE_NEWNET = 0x40000000;
+
+/** Value of an `int` socket option. */
+export const int32 = (value: number): Buffer => {
+	const bytes = Buffer.alloc(4);
+	bytes.writeInt32LE(value);
+	return bytes;
+};

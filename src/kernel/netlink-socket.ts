@@ -1,0 +1,326 @@
+import { closeSync } from 'node:fs';
+import { constants } from 'node:os';
+import { setImmediate } from 'node:timers/promises';
+import type { KernelError } from './kernel.ts';
+import { invalid, kernelError } from './kernel-error.ts';
+import * as libc from './libc.ts';
+import * as nl from './netlink-constants.ts';
+import { createNetlinkWriter, type NetlinkWriter } from './netlink-writer.ts';
+
+/**
+ * Requests to the kernel. rtnetlink and ctnetlink do the work inside sendmsg(2) (netlink_unicast_kernel runs the
+ * handler before it returns), so the answers lie in the receive queue when send is back: batches are sent and answered
+ * without a turn of the event loop, one receive call a datagram into one buffer that is never given away.
+ */
+
+/** Writes one message; returns why it cannot be written, when the value makes no sense. */
+export type Encode<T> = (writer: NetlinkWriter, item: T) => string | undefined;
+
+/** Receives one message: `data` from `start` (after the netlink header) to `end`. It must copy what it keeps. */
+export type OnMessage = (type: number, data: Buffer, start: number, end: number) => void;
+
+export type NetlinkSocket = {
+	/** nlmsg_pid of this socket, which notifications of changes made through it bear. */
+	readonly port: number;
+	/** Sends one message and waits for its acknowledgement, synchronously. `describe`: `add link x`. */
+	readonly requestSync: <T>(item: T, encode: Encode<T>, describe: (item: T) => string) => KernelError | undefined;
+	/** Sends a message for each item, up to 512 in a datagram; one result for each, in order. */
+	readonly request: <T>(
+		items: readonly T[],
+		encode: Encode<T>,
+		describe: (item: T) => string,
+	) => Promise<readonly (KernelError | undefined)[]>;
+	/** Asks for one object; `onMessage` gets the answer. */
+	readonly get: (
+		encode: (writer: NetlinkWriter) => void,
+		onMessage: OnMessage,
+		what: string,
+	) => KernelError | undefined;
+	/**
+	 * A dump. `begin` is called before the first message and again whenever the kernel says that the table changed
+	 * under the dump (NLM_F_DUMP_INTR), which makes it start anew.
+	 */
+	readonly dump: (
+		encode: (writer: NetlinkWriter) => void,
+		begin: () => OnMessage,
+		what: string,
+	) => Promise<KernelError | undefined>;
+	readonly close: () => void;
+};
+
+const { EAGAIN, EINTR, ENOBUFS, ENOENT, EBADF, ETIMEDOUT } = constants.errno;
+const batchMessages = 512;
+const batchBytes = 131_072;
+const bufferBytes = 8 << 20;
+/** After so many interrupted dumps the last is taken: what it missed shows as EEXIST or ESRCH and is then known. */
+const dumpTries = 8;
+const yieldEvery = 32;
+
+let receiveBuffer = Buffer.allocUnsafeSlow(65_536);
+
+const openSocket = (protocol: number): { readonly fd: number; readonly port: number } => {
+	const fd = libc.socket(nl.AF_NETLINK, libc.SOCK_RAW | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC, protocol);
+	if (fd < 0) throw new Error(kernelError(libc.errno(), 'open a netlink socket').message);
+	const address = Buffer.alloc(12);
+	address.writeUInt16LE(nl.AF_NETLINK, 0);
+	const length = libc.int32(address.length);
+	if (libc.bind(fd, address, address.length) < 0 || libc.getsockname(fd, address, length) < 0) {
+		const error = kernelError(libc.errno(), 'bind a netlink socket');
+		closeSync(fd);
+		throw new Error(error.message);
+	}
+	// Each may be refused (older kernel, no CAP_NET_ADMIN): then less is told, less is buffered, nothing breaks.
+	const size = libc.int32(bufferBytes);
+	if (libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_RCVBUFFORCE, size, 4) < 0) {
+		libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_RCVBUF, size, 4);
+	}
+	if (libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUFFORCE, size, 4) < 0) {
+		libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUF, size, 4);
+	}
+	for (const option of [nl.NETLINK_CAP_ACK, nl.NETLINK_EXT_ACK, nl.NETLINK_GET_STRICT_CHK]) {
+		libc.setsockopt(fd, nl.SOL_NETLINK, option, libc.int32(1), 4);
+	}
+	return { fd, port: address.readUInt32LE(4) };
+};
+
+/** One datagram into the receive buffer: its length, or a negative errno. */
+const receive = (fd: number): number => {
+	for (let waits = 0; ; ) {
+		const size = libc.recv(fd, receiveBuffer, receiveBuffer.length, libc.MSG_TRUNC);
+		if (size >= 0) return size;
+		const error = libc.errno();
+		if (error === EINTR) continue;
+		// Never seen: the answer is queued before send returns. Up to a second is granted to a kernel that defers it.
+		if (error !== EAGAIN || ++waits > 1000) return error === EAGAIN ? -ETIMEDOUT : -error;
+		Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+	}
+};
+
+/** The kernel's own words in an NLMSG_ERROR or failed NLMSG_DONE (NLMSGERR_ATTR_MSG), or ''. */
+const extendedText = (data: Buffer, flags: number, from: number, end: number): string => {
+	if ((flags & nl.NLM_F_ACK_TLVS) === 0) return '';
+	for (let at = from; at + 4 <= end; ) {
+		const length = data.readUInt16LE(at);
+		if (length < 4 || at + length > end) return '';
+		if ((data.readUInt16LE(at + 2) & nl.NLA_TYPE_MASK) === nl.NLMSGERR_ATTR_MSG) {
+			return data.toString('utf8', at + 4, at + length).replace(/\0+$/, '');
+		}
+		at += (length + 3) & ~3;
+	}
+	return '';
+};
+
+const errorOf = (data: Buffer, at: number, end: number, tried: string): KernelError | undefined => {
+	const errno = -data.readInt32LE(at + 16);
+	if (errno === 0) return undefined;
+	const flags = data.readUInt16LE(at + 6);
+	const echoed = (flags & nl.NLM_F_CAPPED) !== 0 ? 16 : (data.readUInt32LE(at + 20) + 3) & ~3;
+	return kernelError(errno, tried, extendedText(data, flags, at + 20 + echoed, end));
+};
+
+/**
+ * Opens a socket of `protocol`; throws when that is refused. `inside` runs what it is given in the network namespace
+ * the socket shall belong to.
+ */
+export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) => T = (run) => run()): NetlinkSocket => {
+	const open = (): { readonly fd: number; readonly port: number } => inside(() => openSocket(protocol));
+	const requests = open();
+	let dumps: number | undefined;
+	let dumping: Promise<unknown> = Promise.resolve();
+	const writer = createNetlinkWriter();
+	let sequence = 1;
+	// Encoders may ask for an interface index half way through a batch: a question has its own buffer and numbers.
+	const question = createNetlinkWriter();
+	let questions = 0;
+	let closed = false;
+
+	const send = (fd: number, from: NetlinkWriter): number => {
+		if (closed) return EBADF;
+		for (;;) {
+			if (libc.send(fd, from.buffer(), from.length(), 0) >= 0) return 0;
+			const error = libc.errno();
+			if (error !== EINTR) return error;
+		}
+	};
+	const finishMessage = (from: NetlinkWriter, start: number, seq: number): void => {
+		const buffer = from.buffer();
+		buffer.writeUInt32LE(from.length() - start, start);
+		buffer.writeUInt32LE(seq, start + 8);
+	};
+
+	/** Sends items from `from` on as far as they fit in one datagram; fills `results`; returns the next index. */
+	const batch = <T>(
+		items: readonly T[],
+		from: number,
+		encode: Encode<T>,
+		describe: (item: T) => string,
+		results: (KernelError | undefined)[],
+	): number => {
+		writer.truncate(0);
+		const first = sequence;
+		const indexes: number[] = [];
+		let lastStart = 0;
+		let next = from;
+		while (next < items.length && indexes.length < batchMessages && writer.length() < batchBytes) {
+			const item = items[next] as T;
+			const start = writer.length();
+			const refusal = encode(writer, item);
+			if (refusal === undefined) {
+				finishMessage(writer, start, sequence);
+				sequence = (sequence + 1) & 0x7fffffff;
+				indexes.push(next);
+				lastStart = start;
+			} else {
+				writer.truncate(start);
+				results[next] = invalid(describe(item), refusal);
+			}
+			next++;
+		}
+		if (indexes.length === 0) return next;
+		const flagsAt = lastStart + 6;
+		writer.buffer().writeUInt16LE(writer.buffer().readUInt16LE(flagsAt) | nl.NLM_F_ACK, flagsAt);
+		let failure = send(requests.fd, writer);
+		for (let done = false; failure === 0 && !done; ) {
+			const size = receive(requests.fd);
+			if (size < 0) {
+				failure = -size;
+				break;
+			}
+			for (let at = 0; at + 20 <= size; ) {
+				const length = receiveBuffer.readUInt32LE(at);
+				if (length < 20) break;
+				const position = (receiveBuffer.readUInt32LE(at + 8) - first) & 0x7fffffff;
+				const index = indexes[position];
+				// An answer to an earlier batch that was given up on is none of this one's.
+				if (receiveBuffer.readUInt16LE(at + 4) === nl.NLMSG_ERROR && index !== undefined) {
+					const error = errorOf(receiveBuffer, at, at + length, describe(items[index] as T));
+					if (error !== undefined) results[index] = error;
+					if (position === indexes.length - 1) done = true;
+				}
+				at += (length + 3) & ~3;
+			}
+		}
+		if (failure !== 0) {
+			// Which of them were done is not known (an answer was lost, or the send was refused): all count as failed.
+			const reason = failure === EBADF ? 'the kernel socket is closed' : '';
+			for (const index of indexes) results[index] ??= kernelError(failure, describe(items[index] as T), reason);
+		}
+		return next;
+	};
+
+	const dumpOnce = async (
+		fd: number,
+		encode: (writer: NetlinkWriter) => void,
+		onMessage: OnMessage,
+		what: string,
+	): Promise<KernelError | 'interrupted' | undefined> => {
+		writer.truncate(0);
+		encode(writer);
+		const seq = sequence;
+		sequence = (sequence + 1) & 0x7fffffff;
+		finishMessage(writer, 0, seq);
+		const failure = send(fd, writer);
+		if (failure !== 0) return kernelError(failure, what);
+		let interrupted = false;
+		for (let datagrams = 1; ; datagrams++) {
+			if (closed) return kernelError(EBADF, what, 'the kernel socket is closed');
+			const size = receive(fd);
+			if (size < 0) return kernelError(-size, what);
+			if (size > receiveBuffer.length) {
+				receiveBuffer = Buffer.allocUnsafeSlow(2 * size);
+				interrupted = true;
+				continue;
+			}
+			const data = receiveBuffer;
+			for (let at = 0; at + 16 <= size; ) {
+				const length = data.readUInt32LE(at);
+				if (length < 16) break;
+				const end = at + length;
+				if (data.readUInt32LE(at + 8) === seq) {
+					const type = data.readUInt16LE(at + 4);
+					if ((data.readUInt16LE(at + 6) & nl.NLM_F_DUMP_INTR) !== 0) interrupted = true;
+					if (type === nl.NLMSG_ERROR) return errorOf(data, at, end, what);
+					if (type === nl.NLMSG_DONE) {
+						const errno = length >= 20 ? -data.readInt32LE(at + 16) : 0;
+						if (errno > 0) return kernelError(errno, what, extendedText(data, data.readUInt16LE(at + 6), at + 20, end));
+						return interrupted ? 'interrupted' : undefined;
+					}
+					onMessage(type, data, at + 16, end);
+				}
+				at += (length + 3) & ~3;
+			}
+			if (datagrams % yieldEvery === 0) await setImmediate();
+		}
+	};
+
+	return {
+		port: requests.port,
+		requestSync: (item, encode, describe) => {
+			const results: (KernelError | undefined)[] = [undefined];
+			batch([item], 0, encode, describe, results);
+			return results[0];
+		},
+		request: async (items, encode, describe) => {
+			const results = new Array<KernelError | undefined>(items.length).fill(undefined);
+			for (let next = 0; next < items.length; ) {
+				next = batch(items, next, encode, describe, results);
+				if (next < items.length) await setImmediate();
+			}
+			return results;
+		},
+		get: (encode, onMessage, what) => {
+			question.truncate(0);
+			encode(question);
+			questions = (questions + 1) & 0x7fffffff;
+			const seq = (questions | 0x80000000) >>> 0;
+			finishMessage(question, 0, seq);
+			const failure = send(requests.fd, question);
+			if (failure !== 0) return kernelError(failure, what);
+			for (;;) {
+				const size = receive(requests.fd);
+				if (size < 0) return kernelError(-size, what);
+				for (let at = 0; at + 16 <= size && at + 16 <= receiveBuffer.length; ) {
+					const length = receiveBuffer.readUInt32LE(at);
+					if (length < 16) break;
+					if (receiveBuffer.readUInt32LE(at + 8) === seq) {
+						const type = receiveBuffer.readUInt16LE(at + 4);
+						if (type === nl.NLMSG_ERROR) return errorOf(receiveBuffer, at, at + length, what);
+						onMessage(type, receiveBuffer, at + 16, Math.min(at + length, receiveBuffer.length));
+						return undefined;
+					}
+					at += (length + 3) & ~3;
+				}
+			}
+		},
+		dump: (encode, begin, what) => {
+			const run = async (): Promise<KernelError | undefined> => {
+				for (let tries = 1; ; tries++) {
+					if (closed) return kernelError(EBADF, what, 'the kernel socket is closed');
+					// A socket of its own, so that requests can go between the pieces of a long dump.
+					dumps ??= open().fd;
+					const result = await dumpOnce(dumps, encode, begin(), what);
+					// A table that does not exist yet has nothing in it (net/ipv4/fib_frontend.c).
+					if (result === undefined || (result !== 'interrupted' && result.errno === ENOENT)) return undefined;
+					if (result !== 'interrupted' && dumps !== undefined) {
+						// The rest of a dump given up on would be taken for the start of the next.
+						closeSync(dumps);
+						dumps = undefined;
+					}
+					const again = result === 'interrupted' || result.errno === ENOBUFS;
+					if (!again || tries === dumpTries) return result === 'interrupted' ? undefined : result;
+					await setImmediate();
+				}
+			};
+			const result = dumping.then(run);
+			dumping = result.catch(() => {});
+			return result;
+		},
+		close: () => {
+			if (closed) return;
+			closed = true;
+			closeSync(requests.fd);
+			if (dumps !== undefined) closeSync(dumps);
+			dumps = undefined;
+		},
+	};
+};

@@ -1,0 +1,133 @@
+import { closeSync, openSync } from 'node:fs';
+import type { Logger } from '../logging.ts';
+import { conntrackDeleter } from './conntrack.ts';
+import { createFeeds } from './feeds.ts';
+import type { Kernel, KernelError, Link, PodLink, Route } from './kernel.ts';
+import { kernelError } from './kernel-error.ts';
+import { type LinkChange, writeLinkChange, writeLinkDeletion, writePodLink } from './link-codec.ts';
+import { createLinkTable } from './link-table.ts';
+import { NETLINK_ROUTE } from './netlink-constants.ts';
+import { openNetlinkSocket } from './netlink-socket.ts';
+import { inNetns } from './netns.ts';
+import { dumpRoutes } from './route-resource.ts';
+import { dumpAddresses } from './simple-resources.ts';
+
+export type OpenKernelOptions = {
+	readonly log: Logger;
+	/** Path of another network namespace, such as a pod's; the one the thread is in when absent. */
+	readonly netns?: string;
+	/**
+	 * false: no notifications, so drift shows at the next resync only; for a namespace that is opened, written and
+	 * closed at once. `watch` then throws.
+	 */
+	readonly watch?: boolean;
+	/** Receive buffer for notifications, in bytes. */
+	readonly watchBufferBytes?: number;
+};
+
+const alreadyGone = new Set(['ENODEV', 'ENOENT']);
+
+const failing = (error: KernelError): never => {
+	throw new Error(error.message, { cause: error });
+};
+
+/**
+ * Opens the kernel of one network namespace. Throws, with what to do, when the namespace cannot be entered or netlink
+ * is refused; lists throw likewise when the kernel cannot be read, everything else returns its errors.
+ */
+export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 20 }: OpenKernelOptions): Kernel => {
+	const descriptor = netns === undefined ? undefined : openSync(netns, 'r');
+	const inside = <T>(run: () => T): T => (descriptor === undefined ? run() : inNetns(descriptor, run));
+	const opened = () => {
+		try {
+			return openNetlinkSocket(NETLINK_ROUTE, inside);
+		} catch (error) {
+			if (descriptor !== undefined) closeSync(descriptor);
+			throw error;
+		}
+	};
+	const socket = opened();
+	const links = createLinkTable(socket);
+	const feeds = createFeeds({ socket, links, inside, log, watch, watchBufferBytes });
+	const conntrack = conntrackDeleter(inside);
+
+	const change = (name: string, how: LinkChange): KernelError | undefined =>
+		socket.requestSync(
+			name,
+			(writer) => writeLinkChange(writer, name, how),
+			() => `change link ${name} (${Object.keys(how).join(', ')})`,
+		);
+	const remove = (name: string): KernelError | undefined => {
+		const error = socket.requestSync(name, writeLinkDeletion, () => `delete link ${name}`);
+		return error !== undefined && alreadyGone.has(error.code) ? undefined : error;
+	};
+	const createPodLink = (link: PodLink): KernelError | undefined => {
+		const what = `create link ${link.hostName} with its peer ${link.podName} in ${link.podNetns}`;
+		let podNetns: number;
+		try {
+			podNetns = openSync(link.podNetns, 'r');
+		} catch (error) {
+			return kernelError(
+				-((error as NodeJS.ErrnoException).errno ?? -2),
+				what,
+				'the network namespace cannot be opened',
+			);
+		}
+		try {
+			const error = socket.requestSync(
+				link,
+				(writer) => writePodLink(writer, link, podNetns),
+				() => what,
+			);
+			if (error !== undefined) return error;
+			const second = change(link.hostName, { alias: link.alias });
+			// Without its alias nobody would know whose it is.
+			if (second !== undefined) remove(link.hostName);
+			return second;
+		} finally {
+			closeSync(podNetns);
+		}
+	};
+
+	return {
+		routes: feeds.routes,
+		neighbours: feeds.neighbours,
+		addresses: feeds.addresses,
+		rules: feeds.rules,
+		listLinks: async () => {
+			const list = await links.list();
+			return Array.isArray(list) ? (list as readonly Link[]) : failing(list as KernelError);
+		},
+		listAddresses: async () => {
+			if (!feeds.watching()) links.clear();
+			const all = await dumpAddresses(socket, links);
+			return all instanceof Map ? [...all.values()] : failing(all as KernelError);
+		},
+		listRoutes: async () => {
+			if (!feeds.watching()) links.clear();
+			const all: Route[] = [];
+			for (const family of [4, 6] as const) {
+				let some: Route[] = [];
+				const begin = (): ((route: Route) => void) => {
+					some = [];
+					return (route) => some.push(route);
+				};
+				const error = await dumpRoutes(socket, links, family, 0, begin);
+				if (error !== undefined) failing(error);
+				for (const route of some) all.push(route);
+			}
+			return all;
+		},
+		deleteLink: async (name) => remove(name),
+		setLink: async (name, how) => change(name, how),
+		createPodLink: async (link) => createPodLink(link),
+		deleteConntrack: conntrack.delete,
+		watch: feeds.watch,
+		close: () => {
+			feeds.close();
+			conntrack.close();
+			socket.close();
+			if (descriptor !== undefined) closeSync(descriptor);
+		},
+	};
+};

@@ -1,0 +1,192 @@
+import type { Logger } from '../logging.ts';
+import { createDelta, type DeltaOptions } from './delta.ts';
+import type { Applied, KernelError, Reconciler } from './kernel.ts';
+
+/**
+ * The one reconciler behind routes, neighbours, addresses and rules: a {@link Delta} in the middle, a resource that
+ * reads and writes the kernel at its edge. One pass at a time; a pass looks at each key once, so a key the kernel
+ * refuses does not keep the others waiting. Between two batches notifications may come in and are believed.
+ */
+
+export type Change<V> = {
+	readonly key: string;
+	/** Undefined: delete it. */
+	readonly wanted: V | undefined;
+	/** What the kernel has of ours, to be replaced; undefined: nothing. */
+	readonly actual: V | undefined;
+};
+
+/** Outcome of one change: an error, or done. `untouched`: the kernel had it so already, nothing was written. */
+export type Outcome = KernelError | 'untouched' | undefined;
+
+export type Resource<V> = DeltaOptions<V> & {
+	/** For logs: `routes of protocol 173`. */
+	readonly name: string;
+	readonly read: () => Promise<ReadonlyMap<string, V> | KernelError>;
+	/** Carries the changes out; one outcome each. A deletion of what is not there is done. */
+	readonly write: (changes: readonly Change<V>[]) => Promise<readonly Outcome[]>;
+	/** Splits writes: those for which it says true go first (what the others stand on). */
+	readonly first?: (value: V) => boolean;
+};
+
+/** What the kernel's notifications are fed into. */
+export type Feed<V> = {
+	readonly reconciler: Reconciler<V>;
+	/** The kernel has this under the key now, or nothing. */
+	readonly observe: (key: string, value: V | undefined) => void;
+	/** What is believed may be wrong: the next apply or resync reads everything again. */
+	readonly doubt: () => void;
+	/** The same, if any object believed to be in the kernel matches. */
+	readonly doubtWhere: (matches: (value: V) => boolean) => void;
+};
+
+const chunk = 2048;
+const isError = (outcome: Outcome): outcome is KernelError => typeof outcome === 'object';
+
+export const createReconciler = <V>(resource: Resource<V>, log: Logger): Feed<V> => {
+	const delta = createDelta<V>(resource);
+	let known: 'never' | 'doubtful' | 'known' = 'never';
+	let queue: Promise<unknown> = Promise.resolve();
+	/** Keys that notifications spoke of while a write was under way: theirs is the last word, not our acknowledgement. */
+	let heard: Set<string> | undefined;
+	/** Keys that notifications made differ from what is wanted, not yet told to anybody. */
+	const drifted = new Set<string>();
+	const differs = (key: string): boolean => delta.toWrite.has(key) || delta.toDelete().has(key);
+	const tellDrift = (keys: Iterable<string>): void => {
+		const list = [...keys];
+		if (list.length === 0) return;
+		log.warn(
+			{ keys: list.slice(0, 10), count: list.length },
+			`${resource.name} in the kernel were changed by somebody else; they are put back`,
+		);
+	};
+
+	const serially = <T>(run: () => Promise<T>): Promise<T> => {
+		const result = queue.then(run);
+		queue = result.catch(() => {});
+		return result;
+	};
+
+	/** Reads everything; an error when that failed, in which case nothing is known better than before. */
+	const load = async (): Promise<readonly string[] | KernelError> => {
+		const before = known;
+		known = 'known';
+		delta.beginLoad();
+		const read = await resource.read();
+		if (!(read instanceof Map)) {
+			known = before === 'never' ? 'never' : 'doubtful';
+			return read as KernelError;
+		}
+		const changed = delta.load(read);
+		if (before === 'never') return [];
+		const found = changed.filter(differs);
+		tellDrift(found);
+		return found;
+	};
+
+	const carryOut = async (
+		keys: readonly string[],
+		stillTodo: (key: string) => boolean,
+		done: string[],
+		failed: Map<string, KernelError>,
+	): Promise<void> => {
+		for (let from = 0; from < keys.length; from += chunk) {
+			const changes: Change<V>[] = [];
+			for (let i = from; i < Math.min(from + chunk, keys.length); i++) {
+				const key = keys[i] as string;
+				if (!stillTodo(key)) continue;
+				changes.push({ key, wanted: delta.wanted.get(key), actual: delta.actual.get(key) });
+			}
+			if (changes.length === 0) continue;
+			heard = new Set();
+			const outcomes = await resource.write(changes);
+			const later = heard;
+			heard = undefined;
+			for (let i = 0; i < changes.length; i++) {
+				const change = changes[i] as Change<V>;
+				const outcome = outcomes[i];
+				if (isError(outcome)) {
+					failed.set(change.key, outcome);
+					continue;
+				}
+				if (!later.has(change.key)) delta.observe(change.key, change.wanted);
+				if (outcome !== 'untouched') done.push(change.key);
+			}
+		}
+	};
+
+	const apply = async (): Promise<Applied> => {
+		const written: string[] = [];
+		const deleted: string[] = [];
+		const failed = new Map<string, KernelError>();
+		if (known !== 'known') {
+			const error = await load();
+			if (!Array.isArray(error)) {
+				// Blind writes could hit what is not ours: nothing is done until the kernel can be read.
+				for (const key of [...delta.toWrite, ...delta.toDelete()]) failed.set(key, error as KernelError);
+				return { written, deleted, failed };
+			}
+		}
+		tellDrift([...drifted].filter(differs));
+		drifted.clear();
+		const keys = [...delta.toWrite];
+		const { first } = resource;
+		const isFirst = (key: string): boolean => {
+			const value = delta.wanted.get(key);
+			return first === undefined || (value !== undefined && first(value));
+		};
+		const writing = (key: string): boolean => delta.toWrite.has(key);
+		await carryOut(keys.filter(isFirst), writing, written, failed);
+		if (first !== undefined) {
+			await carryOut(
+				keys.filter((key) => !isFirst(key)),
+				writing,
+				written,
+				failed,
+			);
+		}
+		await carryOut([...delta.toDelete()], (key) => delta.toDelete().has(key), deleted, failed);
+		return { written, deleted, failed };
+	};
+
+	const reconciler: Reconciler<V> = {
+		set: delta.set,
+		delete: delta.delete,
+		replace: delta.replace,
+		keyOf: resource.keyOf,
+		wanted: () => delta.wanted,
+		actual: () => delta.actual,
+		sweep: delta.sweep,
+		pending: () => delta.pending() + (known === 'doubtful' ? 1 : 0),
+		apply: () => serially(apply),
+		resync: () =>
+			serially(async () => {
+				const drifted = await load();
+				if (Array.isArray(drifted)) return drifted as readonly string[];
+				log.error({ error: drifted }, `${resource.name} could not be read from the kernel; it is tried again`);
+				return [];
+			}),
+	};
+	const doubt = (): void => {
+		if (known === 'known') known = 'doubtful';
+	};
+	return {
+		reconciler,
+		observe: (key, value) => {
+			const before = differs(key);
+			delta.observe(key, value);
+			heard?.add(key);
+			if (!before && differs(key)) drifted.add(key);
+		},
+		doubt,
+		doubtWhere: (matches) => {
+			if (known !== 'known') return;
+			for (const value of delta.actual.values()) {
+				if (matches(value)) {
+					doubt();
+					return;
+				}
+			}
+		},
+	};
+};
