@@ -1,4 +1,5 @@
 import type { IpsetSpec } from 'iptables-wrapper';
+import type { Namespace, NetworkPolicy, Pod } from '../../src/api/objects.ts';
 import type { Family } from '../../src/net/ip.ts';
 
 /** A pod wired on this node, as the policy calculation sees it. */
@@ -40,21 +41,27 @@ export type PolicyGroup = {
 export type PolicyState = {
 	readonly family: Family;
 	readonly groups: readonly PolicyGroup[];
-	/** Names of the hash:ip sets of all isolated local pods, by direction. */
-	readonly isolated: { readonly ingress: string; readonly egress: string };
+	/**
+	 * Names of the hash:ip sets of local pods that no policy isolates, by direction. Every address of a local pod is in
+	 * exactly one of this set and the groups' member sets; one that is in none is dropped (docs/design/policy.md).
+	 */
+	readonly open: { readonly ingress: string; readonly egress: string };
 	/** Every set named above; `members` is the same Set object from one state to the next when nothing changed in it. */
 	readonly sets: ReadonlyMap<string, IpsetSpec>;
 };
 
-/*
- * felix/calc/index.ts:
- *   createPolicyCalc(): PolicyCalc       (pure: no I/O, no clock)
- *     set(object: Pod | Namespace | NetworkPolicy), delete(kind, key)
- *     setLocalPod(pod: LocalPod), deleteLocalPod(key)
- *     state(family): PolicyState          incremental; the same object when nothing changed
- *     explain(...)                        later: why a packet passes
- * felix/render/index.ts:
- *   renderPolicy(state: PolicyState): { chains, ... }
- *   renderRuleset({ family, policy: PolicyState, settings }): Ruleset  (raw anti-spoofing, filter, nat masquerade, hooks)
- *   staticSets({ family, attachments, podNetworks, localPodCIDRs, nonMasqueradeCIDRs }): Map<name, IpsetSpec>
+export type PolicyObject = Pod | Namespace | NetworkPolicy;
+
+/**
+ * From API objects and wired pods to policy state. Pure: no I/O, no clock. The result depends on the current objects
+ * only, never on how they came; the one exception is meant: a local pod that is missing from the API keeps what it had.
  */
+export type PolicyCalc = {
+	readonly set: (object: PolicyObject) => void;
+	/** `key` as keyOf gives it: `namespace/name`, or a Namespace's name. */
+	readonly delete: (kind: PolicyObject['kind'], key: string) => void;
+	readonly setLocalPod: (pod: LocalPod) => void;
+	readonly deleteLocalPod: (key: string) => void;
+	/** Incremental: the same object as before when nothing changed, the same groups and members where they did not. */
+	readonly state: (family: Family) => PolicyState;
+};

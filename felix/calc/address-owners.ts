@@ -1,0 +1,69 @@
+/**
+ * Who an address belongs to when several pods claim it (an address is reused before the old pod's object is gone): a pod
+ * that counts before one that is finished, a wired one before one that is only reported, a running one before one that
+ * is not, and of equals the first by name, so that the answer does not depend on the order of events.
+ */
+import type { PodRecord } from './records.ts';
+
+export type AddressOwners = {
+	/** Replaces a pod's claims and rank; returns the pods whose owned addresses may differ now. */
+	readonly claim: (pod: PodRecord, claims: readonly string[], rank: number) => ReadonlySet<PodRecord>;
+	/** Those of the pod's claims that it prevails with. */
+	readonly ownedBy: (pod: PodRecord) => readonly string[];
+};
+
+const sameList = (a: readonly string[], b: readonly string[]): boolean =>
+	a === b || (a.length === b.length && a.every((item, i) => item === b[i]));
+
+const nobody: ReadonlySet<PodRecord> = new Set();
+
+export const createAddressOwners = (): AddressOwners => {
+	/** One record for the usual address with one claimant: lists for all would cost 100,000 arrays. */
+	const claimants = new Map<string, PodRecord | PodRecord[]>();
+
+	const ownerOf = (address: string): PodRecord | undefined => {
+		const found = claimants.get(address);
+		if (!Array.isArray(found)) return found;
+		return found.reduce((best, pod) =>
+			pod.rank > best.rank || (pod.rank === best.rank && pod.key < best.key) ? pod : best,
+		);
+	};
+	const addClaim = (address: string, pod: PodRecord): void => {
+		const found = claimants.get(address);
+		if (found === undefined) claimants.set(address, pod);
+		else claimants.set(address, Array.isArray(found) ? [...found, pod] : [found, pod]);
+	};
+	const dropClaim = (address: string, pod: PodRecord): void => {
+		const found = claimants.get(address);
+		if (!Array.isArray(found)) {
+			claimants.delete(address);
+			return;
+		}
+		const rest = found.filter((other) => other !== pod);
+		claimants.set(address, rest.length === 1 ? (rest[0] as PodRecord) : rest);
+	};
+
+	return {
+		claim: (pod, claims, rank) => {
+			if (pod.rank === rank && sameList(pod.claims, claims)) return nobody;
+			const touched = [...new Set([...pod.claims, ...claims])];
+			const before = touched.map(ownerOf);
+			for (const address of new Set(pod.claims)) dropClaim(address, pod);
+			pod.claims = claims;
+			pod.rank = rank;
+			for (const address of new Set(claims)) addClaim(address, pod);
+			const changed = new Set<PodRecord>();
+			touched.forEach((address, i) => {
+				const after = ownerOf(address);
+				if (after === before[i]) return;
+				if (after) changed.add(after);
+				if (before[i]) changed.add(before[i]);
+			});
+			return changed;
+		},
+		ownedBy: (pod) => {
+			const owned = pod.claims.filter((address) => ownerOf(address) === pod);
+			return owned.length === pod.claims.length ? pod.claims : owned;
+		},
+	};
+};

@@ -1,0 +1,103 @@
+/** The calculation's own records: what it knows of pods, namespaces and selections, linked both ways. */
+import type { ContainerPort, Labels, Namespace, Pod, Protocol } from '../../src/api/objects.ts';
+import { type Family, familyOf } from '../../src/net/ip.ts';
+import type { LabelIndex } from './label-index.ts';
+import type { MemberSet } from './member-set.ts';
+import type { Selector } from './selector.ts';
+import type { LocalPod } from './types.ts';
+
+/** One content in both families. */
+export type FamilySets = { readonly [F in Family]: MemberSet };
+
+/** Where a local pod is at home in a direction: a group, or the open set. */
+export type Home = { readonly members: FamilySets };
+
+/** Pods that one selection takes, kept current while anyone needs it. */
+export type Selection = {
+	readonly key: string;
+	readonly scope: Scope;
+	readonly selector: Selector;
+	readonly local: boolean;
+	readonly pods: Set<PodRecord>;
+	/** Keys of the policies whose podSelector this is. */
+	readonly policies: Set<string>;
+	addresses: FamilySets | undefined;
+	/** By `PROTOCOL/name`. */
+	readonly namedPorts: Map<string, FamilySets>;
+	users: number;
+};
+
+/** A namespace, or all namespaces a selector takes; what pod selectors within it are indexed under. */
+export type Scope = {
+	readonly namespace: string | Selector;
+	readonly namespaces: Set<NamespaceRecord>;
+	readonly selections: Set<Selection>;
+	readonly index: LabelIndex<Selection>;
+	/** Of selections that take local pods only. */
+	readonly localIndex: LabelIndex<Selection>;
+};
+
+export type NamespaceRecord = {
+	readonly name: string;
+	object: Namespace | undefined;
+	/** Undefined: not known (yet). Outlives the object while pods are wired here. */
+	labels: Labels | undefined;
+	readonly pods: Set<PodRecord>;
+	localPods: number;
+	/** All scopes it lies in, its own included. */
+	readonly scopes: Set<Scope>;
+};
+
+export type PodRecord = {
+	readonly key: string;
+	readonly namespace: NamespaceRecord;
+	/** As last seen: kept without being in the API while the pod is wired. */
+	object: Pod | undefined;
+	inAPI: boolean;
+	local: LocalPod | undefined;
+	/** Whether selectors may take it: not hostNetwork, not finished. */
+	eligible: boolean;
+	labels: Labels | undefined;
+	ports: readonly ContainerPort[];
+	/** Addresses it says are its own, and how good that word is. */
+	claims: readonly string[];
+	rank: number;
+	/** The claims it prevailed with. */
+	owned: readonly string[];
+	/** In no order; a list, since an empty Set for each of 100,000 pods costs 20 MB. */
+	readonly selections: Selection[];
+	homes: { readonly ingress: Home; readonly egress: Home } | undefined;
+};
+
+export const portKey = (protocol: Protocol, name: string): string => `${protocol}/${name}`;
+
+/** Puts what `pod` is worth into the sets of one selection, or takes it out. */
+export const contributeTo = (selection: Selection, pod: PodRecord, present: boolean): void => {
+	const change = (set: MemberSet, member: string): void => (present ? set.add(member) : set.remove(member));
+	for (const address of pod.owned) {
+		const family = familyOf(address);
+		if (selection.addresses) change(selection.addresses[family], address);
+		if (selection.namedPorts.size === 0) continue;
+		for (const { name, protocol, containerPort } of pod.ports) {
+			const sets = selection.namedPorts.get(portKey(protocol, name));
+			if (sets) change(sets[family], `${address},${protocol.toLowerCase()}:${containerPort}`);
+		}
+	}
+};
+
+/** The same for a home. */
+export const contributeToHome = (home: Home, pod: PodRecord, present: boolean): void => {
+	for (const address of pod.owned) {
+		const set = home.members[familyOf(address)];
+		if (present) set.add(address);
+		else set.remove(address);
+	}
+};
+
+/** The same for every set the pod is in. */
+export const contribute = (pod: PodRecord, present: boolean): void => {
+	for (const selection of pod.selections) contributeTo(selection, pod, present);
+	if (pod.homes === undefined) return;
+	contributeToHome(pod.homes.ingress, pod, present);
+	contributeToHome(pod.homes.egress, pod, present);
+};

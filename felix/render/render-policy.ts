@@ -1,0 +1,82 @@
+/**
+ * Policy state as filter chains: one dispatch chain a direction and one chain a group.
+ *
+ * A pod is judged by a chain it is sent to with goto, so a RETURN there (allowed) leaves the dispatch chain as well, and
+ * whoever reaches its end is a pod that nobody judged: dropped. Rule bodies are spelt as iptables-save prints them.
+ */
+import type { PolicyGroup, PolicyRule, PolicyState } from '../calc/types.ts';
+import { chain, groupChain } from './chains.ts';
+
+type Direction = PolicyGroup['direction'];
+
+/** What the pod of a direction and its remote are called in a rule. */
+const ends = { egress: { pod: 'src', remote: 'dst' }, ingress: { pod: 'dst', remote: 'src' } } as const;
+
+/** XT_MAX_COMMENT_LEN is 256 with the closing NUL; names are ASCII. */
+const comment = (text: string): string => `-m comment --comment "${text.slice(0, 255)}"`;
+
+const slots = ([from, to]: readonly [number, number]): number => (from === to ? 1 : 2);
+
+/** `--dports` lists of at most 15 slots, a range taking two (XT_MULTI_PORTS). */
+export const multiportLists = (ranges: readonly (readonly [number, number])[]): string[] => {
+	const lists: string[][] = [];
+	let free = 0;
+	for (const range of ranges) {
+		if (slots(range) > free) {
+			lists.push([]);
+			free = 15;
+		}
+		free -= slots(range);
+		const [from, to] = range;
+		lists.at(-1)?.push(from === to ? `${from}` : `${from}:${to}`);
+	}
+	return lists.map((list) => list.join(','));
+};
+
+/** The rules of one way to pass: several when its ports need more than one list. */
+const renderRule = (rule: PolicyRule, direction: Direction): string[] => {
+	const { remote } = ends[direction];
+	const before = rule.protocol === undefined ? [] : [`-p ${rule.protocol.toLowerCase()}`];
+	const after: string[] = [];
+	if (rule.peerSet !== undefined) after.push(`-m set --match-set ${rule.peerSet} ${remote}`);
+	if (rule.exceptSet !== undefined) after.push(`-m set ! --match-set ${rule.exceptSet} ${remote}`);
+	if (rule.destinationPortSet !== undefined) after.push(`-m set --match-set ${rule.destinationPortSet} dst,dst`);
+	after.push(comment(rule.policy), '-j RETURN');
+	const everyPort = rule.ports === undefined || rule.ports.length === 0;
+	const whole = rule.ports?.some(([from, to]) => from === 0 && to === 65535);
+	if (everyPort || whole) return [[...before, ...after].join(' ')];
+	return multiportLists(rule.ports ?? []).map((list) =>
+		[...before, `-m multiport --dports ${list}`, ...after].join(' '),
+	);
+};
+
+/** A group's rules change only with its object, so what was rendered is kept with it. */
+const rendered = new WeakMap<PolicyGroup, readonly string[]>();
+
+const renderGroup = (group: PolicyGroup): readonly string[] => {
+	const known = rendered.get(group);
+	if (known) return known;
+	const rules = [...group.rules.flatMap((rule) => renderRule(rule, group.direction)), '-j DROP'];
+	rendered.set(group, rules);
+	return rules;
+};
+
+const dispatch = (state: PolicyState, direction: Direction): string[] => [
+	`-m set --match-set ${state.open[direction]} ${ends[direction].pod} -j RETURN`,
+	...state.groups
+		.filter((group) => group.direction === direction)
+		.map(
+			(group) => `-m set --match-set ${group.memberSet} ${ends[direction].pod} -g ${groupChain(direction, group.id)}`,
+		),
+	'-j DROP',
+];
+
+/** Chains of the filter table by name. */
+export const renderPolicy = (state: PolicyState): { readonly chains: ReadonlyMap<string, readonly string[]> } => {
+	const chains = new Map<string, readonly string[]>([
+		[chain.egress, dispatch(state, 'egress')],
+		[chain.ingress, dispatch(state, 'ingress')],
+	]);
+	for (const group of state.groups) chains.set(groupChain(group.direction, group.id), renderGroup(group));
+	return { chains };
+};

@@ -1,0 +1,77 @@
+/**
+ * Everything we want in one family's tables. Only packets that enter or leave a pod's interface meet a rule of ours, and
+ * what is new is dropped or left to the host's own rules: our accept comes last (docs/design/policy.md).
+ */
+import type { Hook, Ruleset } from 'iptables-wrapper';
+import type { Family } from '../../src/net/ip.ts';
+import type { PolicyState } from '../calc/types.ts';
+import { chain, podInterfaces } from './chains.ts';
+import { renderPolicy } from './render-policy.ts';
+import { staticSetNames } from './static-sets.ts';
+
+export type RenderSettings = {
+	/** Whether traffic of this node's pods that leaves the pod networks gets the node's address. */
+	readonly masquerade: boolean;
+};
+
+export type RulesetInput = {
+	readonly family: Family;
+	readonly policy: PolicyState;
+	readonly settings: RenderSettings;
+};
+
+const from = `-i ${podInterfaces}`;
+const to = `-o ${podInterfaces}`;
+const established = '-m conntrack --ctstate RELATED,ESTABLISHED';
+const newNotSYN = '-p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN';
+
+export const renderRuleset = ({ family, policy, settings }: RulesetInput): Ruleset => {
+	const sets = staticSetNames(family);
+	const { ingress, egress } = policy.open;
+	const reset = '-j REJECT --reject-with tcp-reset';
+
+	const filter: [string, readonly string[]][] = [
+		[
+			chain.forward,
+			[
+				`${from} ${established} -j ACCEPT`,
+				`${to} ${established} -j ACCEPT`,
+				// A pod that meets itself through its Service: the destination lives behind the interface the packet came in by.
+				`${from} ${to} -m set --match-set ${sets.source} dst,src -j RETURN`,
+				`${newNotSYN} -j ${chain.reset}`,
+				`${from} -j ${chain.egress}`,
+				`${to} -j ${chain.ingress}`,
+			],
+		],
+		[chain.accept, [`${from} -j ACCEPT`, `${to} -j ACCEPT`]],
+		[chain.input, [`${established} -j ACCEPT`, `${newNotSYN} -j ${chain.reset}`, `-j ${chain.egress}`]],
+		// For a pod isolated in any direction, whichever side sends: else the side that is not restricted would bring
+		// a connection back whose conntrack entry was deleted (nf_conntrack_tcp_loose).
+		[
+			chain.reset,
+			[
+				`${from} -m set ! --match-set ${egress} src ${reset}`,
+				`${from} -m set ! --match-set ${ingress} src ${reset}`,
+				`${to} -m set ! --match-set ${ingress} dst ${reset}`,
+				`${to} -m set ! --match-set ${egress} dst ${reset}`,
+			],
+		],
+		...renderPolicy(policy).chains,
+	];
+	const chains = new Map<string, readonly string[]>(filter.map(([name, rules]) => [`filter ${name}`, rules]));
+	chains.set(`raw ${chain.prerouting}`, [`${from} -m set ! --match-set ${sets.source} src,src -j DROP`]);
+
+	const hooks: Hook[] = [
+		{ table: 'raw', chain: 'PREROUTING', position: 'first', rule: `-j ${chain.prerouting}` },
+		{ table: 'filter', chain: 'FORWARD', position: 'first', rule: `-j ${chain.forward}` },
+		{ table: 'filter', chain: 'FORWARD', position: 'append', rule: `-j ${chain.accept}` },
+		{ table: 'filter', chain: 'INPUT', position: 'first', rule: `${from} -j ${chain.input}` },
+	];
+	if (settings.masquerade) {
+		chains.set(`nat ${chain.postrouting}`, [
+			`! ${to} -m set --match-set ${sets.localPods} src -m set ! --match-set ${sets.noMasquerade} dst -j MASQUERADE --random-fully`,
+		]);
+		hooks.push({ table: 'nat', chain: 'POSTROUTING', position: 'append', rule: `-j ${chain.postrouting}` });
+	}
+	return { chains, hooks };
+};
