@@ -28,15 +28,23 @@ const inOrder = (options: readonly Option[], order: readonly string[]): Option[]
 	return [...options].sort((a, b) => rank(a.name) - rank(b.name));
 };
 
-/** `80:80` is 80, an open end is 0 or 65535; undefined for all ports, which is no condition (libxt_tcp.c). */
+/**
+ * `80:80` is 80, an open end is 0 or 65535; undefined for all ports, which is no condition (libxt_tcp.c). All but a
+ * range that touches an end is the range that is left, as iptables-nft prints it.
+ */
 const canonicalPorts = (option: Option): Option | undefined => {
 	const text = first(option);
 	if (!/^\d*:?\d*$/.test(text) || text === '') return option;
 	const [lowText = '', highText] = text.split(':');
-	const low = Number(lowText || 0);
-	const high = highText === undefined ? low : Number(highText || 65535);
-	if (low === 0 && high === 65535 && !option.negated) return undefined;
-	return withValue(option, low === high ? `${low}` : `${low}:${high}`);
+	let low = Number(lowText || 0);
+	let high = highText === undefined ? low : Number(highText || 65535);
+	let { negated } = option;
+	if (negated && (low === 0) !== (high === 65535)) {
+		[low, high] = low === 0 ? [high + 1, 65535] : [0, low - 1];
+		negated = false;
+	}
+	if (low === 0 && high === 65535 && !negated) return undefined;
+	return { negated, name: option.name, values: [low === high ? `${low}` : `${low}:${high}`] };
 };
 
 const canonicalFlags = (text: string): string => {
