@@ -1,0 +1,115 @@
+import type { Kernel } from '../src/kernel/kernel.ts';
+import type { Logger } from '../src/logging.ts';
+import type { SpeakerConfig } from './config.ts';
+import { createFib } from './fib/fib.ts';
+import type { Fib, FibStatus } from './fib/types.ts';
+import { createRib } from './rib/rib.ts';
+import { createSpeaker, type Speaker, type SpeakerStatus } from './speaker.ts';
+import { systemTimers } from './timers.ts';
+import { tcpTransport } from './transport/tcp.ts';
+
+/** A BGP speaker with its RIB and its hold on the kernel: all that src/daemon needs of this folder. */
+
+export type { PeerConfig, SpeakerConfig } from './config.ts';
+export type { FibStatus } from './fib/types.ts';
+export type { PeerSessionStatus } from './peer-session.ts';
+export type { SpeakerStatus } from './speaker.ts';
+
+export type BirdStatus = SpeakerStatus & { readonly fib: FibStatus };
+
+export type Bird = {
+	/** Reads the kernel, then listens and dials. Rejects when the kernel cannot be read. */
+	readonly start: () => Promise<void>;
+	/** Touches only what differs. A new AS number or router ID starts all sessions anew, by graceful restart. */
+	readonly update: (config: SpeakerConfig) => Promise<void>;
+	readonly status: () => BirdStatus;
+	/** Returns when all that was received so far is in the kernel. */
+	readonly flush: () => Promise<void>;
+	/** Graceful (the default): peers and the kernel keep all routes for the next start. */
+	readonly stop: (how?: { readonly graceful: boolean }) => Promise<void>;
+};
+
+export type BirdOptions = { readonly config: SpeakerConfig; readonly kernel: Kernel; readonly log: Logger };
+
+const prefSrcOf = ({ addresses: { ipv4, ipv6 } }: SpeakerConfig): { 4?: string; 6?: string } => ({
+	...(ipv4 && { 4: ipv4 }),
+	...(ipv6 && { 6: ipv6 }),
+});
+
+/** What RIB and speaker are built upon and cannot change while they run. */
+const sameFoundation = (a: SpeakerConfig, b: SpeakerConfig): boolean =>
+	a.asNumber === b.asNumber && a.routerId === b.routerId && a.maximumPaths === b.maximumPaths;
+
+export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird => {
+	let config = initial;
+	let fib: Fib;
+	let speaker: Speaker;
+	let running = false;
+	/** Starts, stops and rebuilds follow one another. */
+	let last: Promise<void> = Promise.resolve();
+	const inTurn = (task: () => Promise<void>): Promise<void> => {
+		last = last.catch(() => {}).then(task);
+		return last;
+	};
+
+	const build = (): void => {
+		const { asNumber, routerId, maximumPaths } = config;
+		fib = createFib({ kernel, log: log.child({ part: 'fib' }), prefSrc: prefSrcOf(config), maximumPaths });
+		const rib = createRib({ asNumber, maximumPaths, routerId });
+		speaker = createSpeaker({
+			config,
+			rib,
+			fib,
+			log: log.child({ part: 'bgp' }),
+			timers: systemTimers,
+			transport: tcpTransport,
+			restarting: () => fib.found > 0,
+		});
+	};
+	build();
+
+	const start = async (): Promise<void> => {
+		await fib.start();
+		speaker.start();
+		running = true;
+	};
+
+	return {
+		start: () => inTurn(start),
+		update: (next) =>
+			inTurn(async () => {
+				const before = config;
+				config = next;
+				if (sameFoundation(before, next)) {
+					fib.setPrefSrc(prefSrcOf(next));
+					speaker.update(next);
+					return;
+				}
+				const wasRunning = running;
+				if (wasRunning) {
+					log.info(
+						{ asNumber: next.asNumber, routerId: next.routerId },
+						'AS number, router ID or maximum paths changed: the speaker starts anew, routes in the kernel stay',
+					);
+					await speaker.stop({ graceful: true });
+				}
+				fib.close();
+				build();
+				if (wasRunning) await start();
+			}),
+		status: () => ({ ...speaker.status(), fib: fib.status() }),
+		flush: async () => {
+			await last.catch(() => {});
+			speaker.flush();
+			await fib.flush();
+		},
+		stop: (how = { graceful: true }) =>
+			inTurn(async () => {
+				const wasRunning = running;
+				running = false;
+				await speaker.stop(how);
+				if (wasRunning && how.graceful) await fib.flush();
+				fib.close();
+			}),
+	};
+};

@@ -1,0 +1,405 @@
+import { encodeEndOfRib, encodeUpdates, type RouteRefreshMessage, type UpdateMessage } from 'bgp-js-lite';
+import type { Logger } from '../src/logging.ts';
+import type { PeerConfig, SpeakerConfig } from './config.ts';
+import { type Connections, createConnections, describeCause } from './connections.ts';
+import type { PathSource, Rib, RibFamily } from './rib/types.ts';
+import { endOfRib, noSession, type PeerProgress, QUIET, sessionUp } from './session/convergence.ts';
+import { type Cause, defaultFsmConfig, type Event, type FsmConfig, type FsmState } from './session/fsm.ts';
+import { notPreserved, retained, STALE_ROUTES_TIME } from './session/graceful-restart.ts';
+import { importUpdate, ribFamilyOf } from './session/import.ts';
+import { type LocalOpen, type Negotiated, openMessage } from './session/open.ts';
+import { identifierValue } from './session/peer.ts';
+import type { Timer, Timers } from './timers.ts';
+import type { Connection, Transport } from './transport/transport.ts';
+
+/**
+ * One configured peer between its connections and the RIB: what comes in is checked and handed over, what is pending
+ * goes out as fast as the peer reads it, and its routes are kept over its restarts (RFC 4724, helper).
+ */
+
+export type PeerSessionStatus = {
+	readonly name: string;
+	readonly address: string;
+	readonly asNumber: number;
+	readonly state: FsmState;
+	/** When it came into being, or ended: ISO 8601. */
+	readonly since: string;
+	/** Seconds in Established; 0 otherwise. */
+	readonly uptimeSeconds: number;
+	/** Why it is not up, or last was not; '' when it never failed. */
+	readonly lastError: string;
+	readonly received: number;
+	readonly advertised: number;
+	/** Seconds, as agreed; as configured while down. */
+	readonly holdTime: number;
+	/** Keys `afi/safi`, as agreed; as configured while down. */
+	readonly families: readonly string[];
+	readonly gracefulRestart: {
+		/** Both sides have it. */
+		readonly agreed: boolean;
+		/** Seconds the peer asks for; 0 when not agreed. */
+		readonly peerRestartTime: number;
+		/** Routes of the peer's last session are kept while it restarts. */
+		readonly helping: boolean;
+	};
+};
+
+export type PeerSession = {
+	readonly config: PeerConfig;
+	readonly start: () => void;
+	/** Tells the peer why, when there is a notification; its routes go. */
+	readonly stop: (event: Event) => void;
+	/** Ends the connection without a word and starts again as `review` said: graceful restart keeps routes on both sides. */
+	readonly restart: (reason: string) => void;
+	readonly accept: (connection: Connection) => void;
+	/** Sends what is pending, in bounded portions; true: there is more to send at once. */
+	readonly pump: () => boolean;
+	/** Takes over another configuration; what the OPEN says and whom to dial only counts from `restart` on. */
+	readonly review: (config: PeerConfig, speaker: SpeakerConfig) => void;
+	readonly progress: () => PeerProgress;
+	readonly negotiated: () => Negotiated | undefined;
+	readonly status: () => PeerSessionStatus;
+};
+
+export type PeerSessionPorts = {
+	readonly rib: Rib;
+	readonly transport: Transport;
+	readonly timers: Timers;
+	readonly log: Logger;
+	/** Whether our OPENs carry the R bit, and routes of others and the End-of-RIB are still held back. */
+	readonly deferring: () => boolean;
+	/** The RIB, or the progress of this peer, changed. */
+	readonly changed: () => void;
+	readonly fsm?: Partial<FsmConfig>;
+};
+
+/** Prefixes taken from the RIB at a time, and sent to one peer before others have their turn. */
+const PORTION = 500;
+const TURN = 4000;
+const QUIET_MS = 3_000;
+/** The same failure is logged once in this time. */
+const REPEAT_MS = 60_000;
+
+const familyText = { '1/1': 'IPv4', '2/1': 'IPv6' } as const;
+const familyNames = (keys: Iterable<string>): string =>
+	[...keys].map((key) => familyText[key as keyof typeof familyText] ?? key).join(' and ');
+const afiOf = { 4: { afi: 1, safi: 1 }, 6: { afi: 2, safi: 1 } } as const;
+const keyOf = { 4: '1/1', 6: '2/1' } as const;
+
+export const localOpen = (speaker: SpeakerConfig, peer: PeerConfig): LocalOpen => ({
+	asNumber: speaker.asNumber,
+	bgpIdentifier: speaker.routerId,
+	peerAS: peer.asNumber,
+	holdTime: peer.holdTime,
+	families: peer.families,
+	restartTime: peer.restartTime,
+});
+
+export const createPeerSession = (
+	initialConfig: PeerConfig,
+	initialSpeaker: SpeakerConfig,
+	ports: PeerSessionPorts,
+): PeerSession => {
+	const { rib, timers } = ports;
+	const { name } = initialConfig;
+	const log = ports.log.child({ peer: name, address: initialConfig.address });
+	let local = localOpen(initialSpeaker, initialConfig);
+	let config = initialConfig;
+	let speaker = initialSpeaker;
+	let progress: PeerProgress = noSession;
+	let negotiated: Negotiated | undefined;
+	let localAddress = '';
+	let ownAddresses: ReadonlySet<string> = new Set();
+	/** Families whose stale routes the RIB still holds. */
+	let held = new Set<string>();
+	let helping = false;
+	let blocked = false;
+	let stopping = false;
+	let endOfRibDue = false;
+	let sinceWall = new Date();
+	let upSince = 0;
+	let lastError = '';
+	let lastLogged = '';
+	let lastLoggedAt = Number.NEGATIVE_INFINITY;
+	/** RFC 4724: restart timer while it is away, then the wait for its End-of-RIB. */
+	let staleTimer: Timer | undefined;
+	let quietTimer: Timer | undefined;
+
+	const forgetStale = (families: Iterable<string>, reason: string): void => {
+		for (const key of [...families]) {
+			const family = ribFamilyOf(key);
+			if (!held.delete(key) || family === undefined) continue;
+			rib.sweepStale(name, family);
+			if (reason !== '') log.info({ family: key }, `stale ${familyNames([key])} routes of ${name} removed: ${reason}`);
+		}
+		if (held.size === 0) {
+			helping = false;
+			staleTimer?.cancel();
+			staleTimer = undefined;
+		}
+	};
+
+	const startStaleTimer = (seconds: number, reason: string): void => {
+		staleTimer?.cancel();
+		staleTimer = timers.start(seconds * 1000, () => {
+			forgetStale(held, reason);
+			if (negotiated === undefined) rib.removePeer(name);
+			ports.changed();
+		});
+	};
+
+	const advance = (next: PeerProgress): void => {
+		progress = next;
+		ports.changed();
+	};
+
+	const tellRib = (): void => {
+		if (negotiated === undefined) return;
+		const source: PathSource = {
+			peer: name,
+			kind: negotiated.ibgp ? 'ibgp' : 'ebgp',
+			bgpIdentifier: negotiated.bgpIdentifier,
+			peerAddress: config.address,
+		};
+		const v6 = localAddress.includes(':');
+		const ipv4 = speaker.addresses.ipv4 ?? (v6 ? undefined : localAddress);
+		const ipv6 = speaker.addresses.ipv6 ?? (v6 ? localAddress : undefined);
+		ownAddresses = new Set([localAddress, ...Object.values(speaker.addresses)]);
+		rib.addPeer({
+			source,
+			families: negotiated.families,
+			exportLearnt: config.exportLearnt && !ports.deferring(),
+			peerAS: negotiated.peerAS,
+			nextHopSelf: { ...(ipv4 && { 4: ipv4 }), ...(ipv6 && { 6: ipv6 }) },
+		});
+	};
+
+	const up = (agreed: Negotiated, connection: Connection): void => {
+		negotiated = agreed;
+		localAddress = connection.localAddress;
+		sinceWall = new Date();
+		upSince = timers.now();
+		blocked = false;
+		endOfRibDue = true;
+		lastLogged = '';
+		const gr = agreed.gracefulRestart;
+		log.info(
+			{ localAddress, holdTime: agreed.holdTime, families: [...agreed.families] },
+			`session with ${name} established: AS ${agreed.peerAS}, ${familyNames(agreed.families)}, hold time ${agreed.holdTime} s, ` +
+				`${gr === undefined ? 'no graceful restart' : `graceful restart ${gr.restartTime} s`}${gr?.restartState ? ', it has restarted' : ''}`,
+		);
+		forgetStale(notPreserved(held, agreed), 'it came back without its forwarding state');
+		helping = false;
+		if (held.size > 0) startStaleTimer(STALE_ROUTES_TIME, `no End-of-RIB within ${STALE_ROUTES_TIME} s`);
+		tellRib();
+		rib.startSending(name);
+		quietTimer?.cancel();
+		quietTimer = undefined;
+		if (gr === undefined) {
+			quietTimer = timers.start(QUIET_MS, () => advance(endOfRib(progress, QUIET)));
+		}
+		advance(sessionUp(agreed));
+	};
+
+	const down = (agreed: Negotiated, cause: Cause): void => {
+		negotiated = undefined;
+		progress = noSession;
+		quietTimer?.cancel();
+		quietTimer = undefined;
+		sinceWall = new Date();
+		lastError = describeCause(cause);
+		const keep = retained(agreed, cause, config.restartTime);
+		const asked = cause.kind === 'stopped' || stopping;
+		if (keep.families.size === 0) {
+			held.clear();
+			helping = false;
+			staleTimer?.cancel();
+			staleTimer = undefined;
+			rib.removePeer(name);
+		} else {
+			rib.markStale(
+				name,
+				[...keep.families].map(ribFamilyOf).filter((family) => family !== undefined),
+			);
+			held = new Set(keep.families);
+			helping = true;
+			startStaleTimer(keep.seconds, `it was not back within ${keep.seconds} s`);
+		}
+		log[asked ? 'info' : 'warn'](
+			{ cause: cause.kind },
+			`session with ${name} ended: ${lastError}; ` +
+				(stopping
+					? 'asked for'
+					: keep.families.size === 0
+						? 'its routes are removed'
+						: `its ${familyNames(keep.families)} routes are kept for ${keep.seconds} s`),
+		);
+		ports.changed();
+	};
+
+	const failed = (cause: Cause): void => {
+		if (cause.kind === 'stopped') return;
+		lastError = describeCause(cause);
+		const repeated = lastError === lastLogged && timers.now() - lastLoggedAt < REPEAT_MS;
+		// Lost collisions and the like while a session is up are nobody's concern.
+		const level = repeated || negotiated !== undefined ? 'debug' : 'info';
+		log[level]({ cause: cause.kind }, `no session with ${name}: ${lastError}`);
+		if (repeated) return;
+		lastLogged = lastError;
+		lastLoggedAt = timers.now();
+	};
+
+	const update = (message: UpdateMessage): void => {
+		if (negotiated === undefined) return;
+		quietTimer?.refresh();
+		const { changes, refused } = importUpdate(message, negotiated, ownAddresses);
+		for (const { family, prefixes, attributes } of changes) {
+			if (attributes === undefined) rib.withdraw(name, family, prefixes);
+			else rib.announce(name, family, prefixes, attributes);
+		}
+		for (const { message: words } of message.errors ?? []) complain(`malformed UPDATE from ${name}: ${words}`);
+		for (const words of refused) complain(`route of ${name} refused: ${words}`);
+		if (message.endOfRib !== undefined) {
+			const key = `${message.endOfRib.afi}/${message.endOfRib.safi}`;
+			forgetStale([key], 'it has announced all it still has');
+			advance(endOfRib(progress, key));
+		} else {
+			ports.changed();
+		}
+	};
+
+	let complaints = 0;
+	let complaintsSince = Number.NEGATIVE_INFINITY;
+	/** A peer that sends rubbish is logged ten times a minute at most. */
+	const complain = (words: string): void => {
+		const now = timers.now();
+		if (now - complaintsSince > REPEAT_MS) {
+			if (complaints > 10)
+				log.warn({ count: complaints - 10 }, `${complaints - 10} more complaints about ${name} not logged`);
+			complaints = 0;
+			complaintsSince = now;
+		}
+		if (++complaints <= 10) log.warn({}, words);
+	};
+
+	const routeRefresh = (message: RouteRefreshMessage): void => {
+		const key = `${message.afi}/${message.safi}`;
+		const family = ribFamilyOf(key);
+		if (family === undefined || !negotiated?.families.has(key) || message.subtype !== 0) return;
+		rib.resend(name, family);
+		ports.changed();
+	};
+
+	const newConnections = (): Connections =>
+		createConnections(
+			{
+				local,
+				fsm: {
+					...defaultFsmConfig,
+					...ports.fsm,
+					passive: config.passive,
+					bgpIdentifier: identifierValue(local.bgpIdentifier),
+					asNumber: local.asNumber,
+				},
+				dial: {
+					address: config.address,
+					port: config.port,
+					...(config.localAddress && { localAddress: config.localAddress }),
+				},
+				openMessage: () => openMessage(local, ports.deferring()),
+			},
+			{ transport: ports.transport, timers, log },
+			{
+				up,
+				down,
+				update,
+				routeRefresh,
+				failed,
+				drained: () => {
+					blocked = false;
+					ports.changed();
+				},
+			},
+		);
+	let connections = newConnections();
+
+	const send = (messages: readonly Uint8Array[]): void => {
+		if (!connections.send(messages)) blocked = true;
+	};
+
+	const encode = (codec: Negotiated['codec'], turn: ReturnType<Rib['takeOutgoing']>): Uint8Array[] =>
+		turn.flatMap(({ family, attributes, prefixes }) => {
+			const part = { ...afiOf[family], nlri: prefixes.map((prefix) => ({ prefix })) };
+			if (attributes === undefined) return encodeUpdates({ withdrawn: part }, codec);
+			const { nextHop } = attributes;
+			return nextHop === undefined ? [] : encodeUpdates({ attributes, announced: { ...part, nextHop } }, codec);
+		});
+
+	const sendEndOfRib = (families: ReadonlySet<string>): void => {
+		endOfRibDue = false;
+		const mine = ([4, 6] as const).filter((family: RibFamily) => families.has(keyOf[family]));
+		send(mine.map((family) => encodeEndOfRib(afiOf[family])));
+	};
+
+	return {
+		get config() {
+			return config;
+		},
+		start: () => connections.start(),
+		stop: (event) => {
+			stopping = true;
+			connections.stop(event);
+			staleTimer?.cancel();
+			quietTimer?.cancel();
+			held.clear();
+			rib.removePeer(name);
+		},
+		restart: (reason) => {
+			connections.stop({ type: 'TcpConnectionFails', reason });
+			connections = newConnections();
+			connections.start();
+		},
+		accept: (connection) => connections.accept(connection),
+		pump: () => {
+			if (negotiated === undefined) return false;
+			for (let sent = 0; sent < TURN && !blocked; ) {
+				const turn = rib.takeOutgoing(name, PORTION);
+				if (turn.length === 0) {
+					const waits = config.exportLearnt && ports.deferring();
+					if (endOfRibDue && negotiated.gracefulRestart !== undefined && !waits) {
+						sendEndOfRib(negotiated.families);
+					}
+					return false;
+				}
+				send(encode(negotiated.codec, turn));
+				for (const { prefixes } of turn) sent += prefixes.length;
+			}
+			return !blocked && rib.hasOutgoing(name);
+		},
+		review: (nextConfig, nextSpeaker) => {
+			config = nextConfig;
+			speaker = nextSpeaker;
+			local = localOpen(speaker, config);
+			tellRib();
+		},
+		progress: () => progress,
+		negotiated: () => negotiated,
+		status: () => ({
+			name,
+			address: config.address,
+			asNumber: config.asNumber,
+			state: connections.state(),
+			since: sinceWall.toISOString(),
+			uptimeSeconds: negotiated === undefined ? 0 : Math.floor((timers.now() - upSince) / 1000),
+			lastError,
+			...rib.counts(name),
+			holdTime: negotiated?.holdTime ?? config.holdTime,
+			families: negotiated === undefined ? config.families : [...negotiated.families],
+			gracefulRestart: {
+				agreed: negotiated?.gracefulRestart !== undefined,
+				peerRestartTime: negotiated?.gracefulRestart?.restartTime ?? 0,
+				helping,
+			},
+		}),
+	};
+};

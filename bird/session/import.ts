@@ -1,0 +1,69 @@
+import type { PathAttributes, UpdateMessage } from 'bgp-js-lite';
+import type { RibFamily } from '../rib/types.ts';
+import type { Negotiated } from './open.ts';
+
+/**
+ * What of an UPDATE enters the Adj-RIB-In. Checks here need to know the session (RFC 4271 §6.3, §5.1.3, RFC 7606 §7.2):
+ * the first AS of an eBGP path and the next hop. A route that fails is withdrawn (RFC 7606 "treat as withdraw"), so that
+ * what the peer announced before does not stay. Loops are the decision process's business (bird/rib/decision.ts).
+ */
+
+export type RibChange = {
+	readonly family: RibFamily;
+	readonly prefixes: readonly string[];
+	/** Absent: withdrawn. */
+	readonly attributes?: PathAttributes;
+};
+
+export type Imported = {
+	readonly changes: readonly RibChange[];
+	/** Why routes were refused: a clause each. */
+	readonly refused: readonly string[];
+};
+
+export const ribFamilyOf = (key: string): RibFamily | undefined => (key === '1/1' ? 4 : key === '2/1' ? 6 : undefined);
+
+/** RFC 4271 §5.1.3. That it is some host's address the codec has checked. */
+const badNextHop = (nextHop: string, ownAddresses: ReadonlySet<string>): string | undefined =>
+	ownAddresses.has(nextHop) ? `next hop ${nextHop} is our own address` : undefined;
+
+/** RFC 4271 §6.3: a peer of another AS puts its own in front; a path that begins otherwise was not sent by it. */
+const badFirstAS = (attributes: PathAttributes, negotiated: Negotiated): string | undefined => {
+	if (negotiated.ibgp) return undefined;
+	const first = attributes.asPath[0];
+	const asNumber = first?.type === 'sequence' ? first.asNumbers[0] : undefined;
+	return asNumber === negotiated.peerAS
+		? undefined
+		: `AS_PATH begins with ${asNumber === undefined ? 'no AS number' : `AS ${asNumber}`} instead of the peer's AS ${negotiated.peerAS}`;
+};
+
+export const importUpdate = (
+	update: UpdateMessage,
+	negotiated: Negotiated,
+	ownAddresses: ReadonlySet<string>,
+): Imported => {
+	const changes: RibChange[] = [];
+	const refused: string[] = [];
+	const familyOf = (afi: number, safi: number): RibFamily | undefined => {
+		const key = `${afi}/${safi}`;
+		return negotiated.families.has(key) ? ribFamilyOf(key) : undefined;
+	};
+	for (const { afi, safi, nlri } of update.withdrawn) {
+		const family = familyOf(afi, safi);
+		if (family !== undefined) changes.push({ family, prefixes: nlri.map((n) => n.prefix) });
+	}
+	for (const { afi, safi, nlri, nextHop, linkLocalNextHop } of update.announced) {
+		const family = familyOf(afi, safi);
+		if (family === undefined || update.attributes === undefined) continue;
+		const prefixes = nlri.map((n) => n.prefix);
+		const why = badFirstAS(update.attributes, negotiated) ?? badNextHop(nextHop, ownAddresses);
+		if (why === undefined) {
+			const attributes = { ...update.attributes, nextHop, ...(linkLocalNextHop && { linkLocalNextHop }) };
+			changes.push({ family, prefixes, attributes });
+		} else {
+			refused.push(`${prefixes[0] ?? ''}${prefixes.length > 1 ? ` and ${prefixes.length - 1} more` : ''}: ${why}`);
+			changes.push({ family, prefixes });
+		}
+	}
+	return { changes, refused };
+};
