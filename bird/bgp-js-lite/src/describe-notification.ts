@@ -70,8 +70,8 @@ const ATTRIBUTE_NAMES: ReadonlyMap<number, string> = new Map(
 	Object.entries(ATTRIBUTE).map(([name, code]) => [code, name]),
 );
 
-/** `ORIGIN`, or `attribute 99`. */
-export const attributeName = (code: number): string => ATTRIBUTE_NAMES.get(code) ?? `attribute ${code}`;
+/** `ORIGIN`, or `Attribute 99`. */
+export const attributeName = (code: number): string => ATTRIBUTE_NAMES.get(code) ?? `Attribute ${code}`;
 
 const hex = (data: Uint8Array): string => {
 	const shown = Array.from(data.subarray(0, 32), (octet) => octet.toString(16).padStart(2, '0')).join(' ');
@@ -107,7 +107,9 @@ const describeCease = (subcode: number, data: Uint8Array): string | undefined =>
 	if (subcode === CEASE.maximumPrefixes && data.length === 7) {
 		return `AFI ${u16At(data, 0)}, SAFI ${u8At(data, 2)}, at most ${u32At(data, 3)}`;
 	}
-	if (subcode === CEASE.hardReset && data.length >= 2) {
+	// A hard reset within a hard reset is nonsense, and could be nested without end: it is shown as bytes.
+	const nested = data[0] === ERROR_CODE.cease && data[1] === CEASE.hardReset;
+	if (subcode === CEASE.hardReset && data.length >= 2 && !nested) {
 		return `reason: ${describeNotification(u8At(data, 0), u8At(data, 1), data.subarray(2))}`;
 	}
 	return undefined;
