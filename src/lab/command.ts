@@ -230,7 +230,10 @@ export const labCommand = (): Command => {
 		.argument('<command...>')
 		.passThroughOptions()
 		.action((target: string, command: readonly string[], flags: Flags) =>
-			guarded(['ip'], () => execIn(netnsOfTarget(loadLab(nameOf(flags)), target), command)),
+			guarded(['ip'], () =>
+				// Commander hands the separating `--` on together with what follows it.
+				execIn(netnsOfTarget(loadLab(nameOf(flags)), target), command[0] === '--' ? command.slice(1) : command),
+			),
 		);
 	add('check', 'every pod to every pod and the outside, both families, no tunnel').action((flags: Flags) =>
 		guarded(basicPrograms, () => check(nameOf(flags))),

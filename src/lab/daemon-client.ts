@@ -9,6 +9,8 @@ import type { Daemon } from './supervised.ts';
 
 export type Answer = { readonly status: number; readonly body: unknown };
 
+export const notRunning = 'it is not running';
+
 /** Status 0: the daemon could not be asked; the body is why. */
 const ask = (socketPath: string, method: string, path: string, timeout: number): Promise<Answer> =>
 	new Promise((resolve) => {
@@ -29,7 +31,7 @@ const ask = (socketPath: string, method: string, path: string, timeout: number):
 		call.on('timeout', () => call.destroy(new Error('it does not answer')));
 		call.on('error', (error: NodeJS.ErrnoException) => {
 			const down = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
-			resolve({ status: 0, body: down ? 'it is not running' : error.message });
+			resolve({ status: 0, body: down ? notRunning : error.message });
 		});
 		call.end();
 	});

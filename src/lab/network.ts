@@ -35,8 +35,8 @@ const addressLines = (dev: string, addresses: readonly string[]): string[] => [
 
 /** Default routes by a gateway of each family the machine has. */
 const defaultLines = (addresses: readonly string[], ipv4: string, ipv6: string): string[] => [
-	...(addresses.some((address) => familyOf(address) === 4) ? [`-4 route add default via ${ipv4}`] : []),
-	...(addresses.some((address) => familyOf(address) === 6) ? [`-6 route add default via ${ipv6}`] : []),
+	...(addresses.some((address) => familyOf(address) === 4) ? [`route add 0.0.0.0/0 via ${ipv4}`] : []),
+	...(addresses.some((address) => familyOf(address) === 6) ? [`route add ::/0 via ${ipv6}`] : []),
 ];
 
 const fabricLines = (lab: Lab): string[] => [
@@ -72,9 +72,7 @@ const staticRouteLines = (lab: Lab): string[] =>
 	lab.machines.flatMap(({ addresses, podCIDRs }) =>
 		podCIDRs.flatMap((cidr) => {
 			const via = addresses.find((address) => familyOf(address) === familyOf(cidr));
-			return via === undefined || canonicalCidr(cidr) !== cidr
-				? []
-				: [`-${familyOf(cidr)} route replace ${cidr} via ${via}`];
+			return via === undefined || canonicalCidr(cidr) !== cidr ? [] : [`route replace ${cidr} via ${via}`];
 		}),
 	);
 

@@ -278,7 +278,10 @@ export const planTopology = (options: UpOptions): Topology => {
 			sandboxes: [],
 			complete: false,
 		},
-		objects: [...missingNamespaces(objects, new Set()), ...objects],
+		objects: [
+			...missingNamespaces([...objects, { kind: '', namespace: 'default', name: '', body: {} }], new Set()),
+			...objects,
+		],
 	};
 };
 

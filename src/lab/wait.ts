@@ -1,6 +1,20 @@
-import { statusOf, waitFor } from './daemon-client.ts';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { notRunning, statusOf, waitFor } from './daemon-client.ts';
+import { paths } from './lab-state.ts';
 import type { Lab } from './plan.ts';
-import { daemons } from './supervised.ts';
+import { type Daemon, daemons } from './supervised.ts';
+
+/** The last thing a daemon wrote into its log, for one that is not there to be asked. */
+const lastWords = (lab: string, node: string, daemon: Daemon): string => {
+	const path = join(paths(lab).node(node), `${daemon}.log`);
+	try {
+		const lines = readFileSync(path, 'utf8').trim().split('\n');
+		return `; the end of ${path}:\n    ${lines.slice(-3).join('\n    ')}`;
+	} catch {
+		return '';
+	}
+};
 
 /**
  * Waits until every daemon has applied `generation`, read back from the kernel. Answers with one line for each daemon
@@ -11,7 +25,8 @@ export const waitForGeneration = async (lab: Lab, generation: number, timeout: n
 	const problems = await Promise.all(
 		asked.map(async ({ node, daemon }) => {
 			const reason = await waitFor(lab.name, node, daemon, generation, timeout);
-			return reason && `${daemon} on ${node}: ${reason}`;
+			if (reason === undefined) return undefined;
+			return `${daemon} on ${node}: ${reason}${reason === notRunning ? lastWords(lab.name, node, daemon) : ''}`;
 		}),
 	);
 	return problems.filter((problem) => problem !== undefined);
