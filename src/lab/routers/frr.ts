@@ -45,7 +45,16 @@ ${each(
 `;
 };
 
-/** FRR: zebra puts into the kernel what bgpd learns. Both run as root, in the foreground, with their sockets in `folder`. */
+/** FRR's daemons change to the user frr, who has to own the folder they make their sockets in (lib/privs.c). */
+const asFrr = (folder: string, argv: readonly string[]): string[] => [
+	'sh',
+	'-c',
+	'chown frr:frr "$0" && exec "$@"',
+	folder,
+	...argv,
+];
+
+/** FRR: zebra puts into the kernel what bgpd learns. Both run in the foreground, with their sockets in `folder`. */
 export const frrRouter: Router = {
 	programs: ['vtysh'],
 	software: 'frr',
@@ -58,11 +67,11 @@ export const frrRouter: Router = {
 			`/usr/lib/frr/${daemon}`,
 			...['-f', join(folder, `${daemon}.conf`), '-i', join(folder, `${daemon}.frr-pid`)],
 			...['-z', join(folder, 'zserv.api'), '--vty_socket', folder, '-P', '0'],
-			...['-u', 'root', '-g', 'root', '--log', 'stdout'],
+			...['--log', 'stdout'],
 		];
 		return [
-			{ name: 'zebra', argv: common('zebra') },
-			{ name: 'bgpd', argv: [...common('bgpd'), '-p', '179'] },
+			{ name: 'zebra', argv: asFrr(folder, common('zebra')) },
+			{ name: 'bgpd', argv: asFrr(folder, [...common('bgpd'), '-p', '179']) },
 		];
 	},
 };
