@@ -22,6 +22,8 @@ export type Delta<V> = {
 	/** Keys to delete; empty while sweeping is off. */
 	readonly toDelete: () => ReadonlySet<string>;
 	readonly pending: () => number;
+	/** Whether an actual object bears the tag. */
+	readonly tagged: (tag: string) => boolean;
 };
 
 export type DeltaOptions<V> = {
@@ -29,19 +31,40 @@ export type DeltaOptions<V> = {
 	readonly equal: (wanted: V, actual: V) => boolean;
 	/** Own only what was wanted at some time: an object found in the kernel is then nobody's until its key is set. */
 	readonly onlyWanted?: boolean;
+	/** Names what an object hangs on (a device, an address), so that it can be asked what a change of that concerns. */
+	readonly tagsOf?: (value: V, visit: (tag: string) => void) => void;
 };
 
 const none: ReadonlySet<string> = new Set();
 
-export const createDelta = <V>({ keyOf, equal, onlyWanted = false }: DeltaOptions<V>): Delta<V> => {
+export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: DeltaOptions<V>): Delta<V> => {
 	const wanted = new Map<string, V>();
 	const actual = new Map<string, V>();
 	/** Found in the kernel and not ours (onlyWanted). */
 	const strangers = new Map<string, V>();
 	const toWrite = new Set<string>();
 	const unwanted = new Set<string>();
+	const tags = new Map<string, number>();
 	let touched: Set<string> | undefined;
 	let sweeping = false;
+
+	const tag = (name: string): void => {
+		tags.set(name, (tags.get(name) ?? 0) + 1);
+	};
+	const untag = (name: string): void => {
+		const left = (tags.get(name) ?? 0) - 1;
+		if (left > 0) tags.set(name, left);
+		else tags.delete(name);
+	};
+	const putActual = (key: string, value: V | undefined): void => {
+		if (tagsOf !== undefined) {
+			const before = actual.get(key);
+			if (before !== undefined) tagsOf(before, untag);
+			if (value !== undefined) tagsOf(value, tag);
+		}
+		if (value === undefined) actual.delete(key);
+		else actual.set(key, value);
+	};
 
 	const classify = (key: string): void => {
 		const want = wanted.get(key);
@@ -58,10 +81,11 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false }: DeltaOption
 	};
 	const put = (key: string, value: V | undefined): void => {
 		const owned = !onlyWanted || wanted.has(key) || actual.has(key);
-		const into = owned ? actual : strangers;
-		if (value === undefined) into.delete(key);
-		else into.set(key, value);
-		if (owned) classify(key);
+		if (owned) {
+			putActual(key, value);
+			classify(key);
+		} else if (value === undefined) strangers.delete(key);
+		else strangers.set(key, value);
 	};
 	const set = (value: V): void => {
 		const key = keyOf(value);
@@ -69,7 +93,7 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false }: DeltaOption
 		const found = strangers.get(key);
 		if (found !== undefined) {
 			strangers.delete(key);
-			actual.set(key, found);
+			putActual(key, found);
 		}
 		classify(key);
 	};
@@ -116,7 +140,7 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false }: DeltaOption
 				const believed = actual.get(key);
 				if (believed !== undefined && equal(believed, value)) {
 					// What is read says more than what was written (which device a gateway resolved to).
-					actual.set(key, value);
+					putActual(key, value);
 					continue;
 				}
 				put(key, value);
@@ -125,6 +149,7 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false }: DeltaOption
 			return changed;
 		},
 		toDelete: () => (sweeping ? unwanted : none),
+		tagged: (name) => tags.has(name),
 		pending: () => toWrite.size + (sweeping ? unwanted.size : 0),
 	};
 };

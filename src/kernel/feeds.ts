@@ -17,7 +17,7 @@ import * as nl from './netlink-constants.ts';
 import type { NetlinkSocket } from './netlink-socket.ts';
 import { createReconciler, type Feed, type Resource } from './reconciler.ts';
 import { readRoute } from './route-codec.ts';
-import { routeResource } from './route-resource.ts';
+import { anyDevice, routeResource } from './route-resource.ts';
 import { readRule } from './rule-codec.ts';
 import {
 	addressKey,
@@ -80,10 +80,11 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 		const before = links.nameOf(link.index);
 		if (!removed && before !== link.name) doubtAll();
 		if (removed || !link.up) {
-			const uses = (route: Route): boolean =>
-				route.nextHops.some((hop) => hop.dev === undefined || hop.dev === link.name);
-			for (const { feed } of routes.values()) feed.doubtWhere(uses);
-			for (const feed of neighbours.values()) feed.doubtWhere((neighbour) => neighbour.dev === link.name);
+			for (const { feed } of routes.values()) {
+				feed.doubtTagged(link.name);
+				feed.doubtTagged(anyDevice);
+			}
+			for (const feed of neighbours.values()) feed.doubtTagged(link.name);
 			if (removed) addresses.get(link.name)?.doubt();
 		}
 		links.learn(link, removed);
@@ -94,7 +95,7 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 		if (address === undefined) return;
 		addresses.get(address.dev)?.observe(addressKey(address), removed ? undefined : address);
 		if (removed) {
-			for (const { feed } of routes.values()) feed.doubtWhere((route) => route.prefSrc === address.address);
+			for (const { feed } of routes.values()) feed.doubtTagged(address.address);
 		}
 		tell({ type: 'address', removed, address });
 	};
@@ -151,12 +152,14 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 			onNeighbour(type === nl.RTM_DELNEIGH, data, start, end);
 		} else if (type === nl.RTM_NEWRULE || type === nl.RTM_DELRULE) onRule(type === nl.RTM_DELRULE, data, start, end);
 	};
-	const onLost = (reason: string): void => {
-		watchSocket = undefined;
+	const onLost = (reason: string, broken: boolean): void => {
 		if (closed) return;
 		log.warn({ reason }, 'kernel notifications were lost; everything is read again');
-		// Subscribed again first, then read: no gap between the two.
-		startWatching();
+		if (broken) {
+			watchSocket = undefined;
+			// Subscribed again first, then read: no gap between the two.
+			startWatching();
+		}
 		links.clear();
 		doubtAll();
 		tell({ type: 'lost' });
@@ -185,11 +188,14 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 						return resource.read();
 					},
 				};
+	const settled = async (): Promise<void> => {
+		await watchSocket?.settled();
+	};
 	const feedOf = <K, V>(map: Map<K, Feed<V>>, key: K, resource: () => Resource<V>): Reconciler<V> => {
 		startWatching();
 		let feed = map.get(key);
 		if (feed === undefined) {
-			feed = createReconciler(unwatched(resource()), log);
+			feed = createReconciler(unwatched(resource()), log, settled);
 			map.set(key, feed);
 		}
 		return feed.reconciler;
@@ -200,7 +206,7 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 			startWatching();
 			let entry = routes.get(owner.protocol);
 			if (entry === undefined) {
-				entry = { owner, feed: createReconciler(unwatched(routeResource(socket, links, owner)), log) };
+				entry = { owner, feed: createReconciler(unwatched(routeResource(socket, links, owner)), log, settled) };
 				routes.set(owner.protocol, entry);
 			}
 			return entry.feed.reconciler;

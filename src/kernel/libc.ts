@@ -28,8 +28,15 @@ export const setsockopt = libc.func('int setsockopt(int, int, int, void *, uint3
 	fd: number,
 	level: number,
 	option: number,
-	value: Bytes | bigint,
+	value: Bytes,
 	length: number,
+) => number;
+export const getsockopt = libc.func('int getsockopt(int, int, int, void *, void *)') as unknown as (
+	fd: number,
+	level: number,
+	option: number,
+	value: Bytes,
+	length: Bytes,
 ) => number;
 export const send = libc.func('int64_t send(int, void *, size_t, int)') as unknown as (
 	fd: number,
@@ -60,6 +67,7 @@ export const SO_RCVBUF = 8;
 export const SO_ATTACH_FILTER = 26;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
+export const SO_MEMINFO = 55;
 export const CLONE_NEWNET = 0x40000000;
 
 /** Value of an `int` socket option. */

@@ -140,7 +140,10 @@ export const createNetlinkWriter = (): NetlinkWriter => {
 				} else if (c >= 48 && c <= 57 && !(digits > 0 && value === 0)) {
 					value = value * 10 + c - 48;
 					digits++;
-					if (value > 255) return false;
+					if (value > 255) {
+						digits = 0;
+						break;
+					}
 				} else {
 					digits = 0;
 					break;

@@ -36,14 +36,19 @@ export type Feed<V> = {
 	readonly observe: (key: string, value: V | undefined) => void;
 	/** What is believed may be wrong: the next apply or resync reads everything again. */
 	readonly doubt: () => void;
-	/** The same, if any object believed to be in the kernel matches. */
-	readonly doubtWhere: (matches: (value: V) => boolean) => void;
+	/** The same, if an object believed to be in the kernel bears the tag. */
+	readonly doubtTagged: (tag: string) => void;
 };
 
 const chunk = 2048;
 const isError = (outcome: Outcome): outcome is KernelError => typeof outcome === 'object';
 
-export const createReconciler = <V>(resource: Resource<V>, log: Logger): Feed<V> => {
+/** `settled` returns when all notifications sent so far have been fed in, so that no stale one is believed after. */
+export const createReconciler = <V>(
+	resource: Resource<V>,
+	log: Logger,
+	settled: () => Promise<void> = async () => {},
+): Feed<V> => {
 	const delta = createDelta<V>(resource);
 	let known: 'never' | 'doubtful' | 'known' = 'never';
 	let queue: Promise<unknown> = Promise.resolve();
@@ -73,6 +78,7 @@ export const createReconciler = <V>(resource: Resource<V>, log: Logger): Feed<V>
 		known = 'known';
 		delta.beginLoad();
 		const read = await resource.read();
+		await settled();
 		if (!(read instanceof Map)) {
 			known = before === 'never' ? 'never' : 'doubtful';
 			return read as KernelError;
@@ -119,6 +125,7 @@ export const createReconciler = <V>(resource: Resource<V>, log: Logger): Feed<V>
 		const written: string[] = [];
 		const deleted: string[] = [];
 		const failed = new Map<string, KernelError>();
+		await settled();
 		if (known !== 'known') {
 			const error = await load();
 			if (!Array.isArray(error)) {
@@ -179,14 +186,8 @@ export const createReconciler = <V>(resource: Resource<V>, log: Logger): Feed<V>
 			if (!before && differs(key)) drifted.add(key);
 		},
 		doubt,
-		doubtWhere: (matches) => {
-			if (known !== 'known') return;
-			for (const value of delta.actual.values()) {
-				if (matches(value)) {
-					doubt();
-					return;
-				}
-			}
+		doubtTagged: (tag) => {
+			if (delta.tagged(tag)) doubt();
 		},
 	};
 };

@@ -49,6 +49,9 @@ const put = (routes: Map<string, Route>, route: Route): void => {
 	else routes.set(route.dst, { ...route, nextHops: [...known.nextHops, ...route.nextHops] });
 };
 
+/** Tag of routes by a gateway alone: which device the kernel chose is not known until the next read. */
+export const anyDevice = '';
+
 type Mode = 'add' | 'replace' | 'delete';
 type Task = { readonly mode: Mode; readonly route: Route; readonly at: number };
 
@@ -121,6 +124,10 @@ export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Ow
 		name: `routes of protocol ${owner.protocol}`,
 		keyOf: (route) => route.dst,
 		equal: sameRoute,
+		tagsOf: (route, visit) => {
+			for (const hop of route.nextHops) visit(hop.dev ?? anyDevice);
+			if (route.prefSrc !== undefined) visit(route.prefSrc);
+		},
 		// Gateways are reached by on-link routes, so these go first.
 		first: (route) => route.nextHops.every((hop) => hop.via === undefined),
 		read: async () => {

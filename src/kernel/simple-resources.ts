@@ -81,6 +81,7 @@ export const neighbourResource = (socket: NetlinkSocket, links: LinkTable, devPr
 	name: `neighbours on ${devPrefix}*`,
 	keyOf: neighbourKey,
 	equal: (a, b) => a.lladdr === b.lladdr,
+	tagsOf: (value, visit) => visit(value.dev),
 	read: () =>
 		collect(socket, writeNeighbourDump, 'list neighbours', neighbourKey, (_type, data, start, end) => {
 			const entry = readNeighbour(data, start, end, links.nameOf);

@@ -1,4 +1,5 @@
 import { readdirSync, readlinkSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { RawNetlinkSocket } from 'netlink';
 import { kernelError } from './kernel-error.ts';
 import * as libc from './libc.ts';
@@ -7,8 +8,16 @@ import * as nl from './netlink-constants.ts';
 /**
  * The socket notifications come in on. It rides on the event loop (the `netlink` package polls it); options that
  * package has no word for are set on its descriptor.
+ *
+ * An overrun must not show as a socket error: the package aborts the process on POLLERR (its exception for that has a
+ * null string in it). So NETLINK_NO_ENOBUFS is set and overruns are seen by the socket's count of drops instead
+ * (SO_MEMINFO). Drops happen while the queue is full, so looking after what was queued has been read misses none.
  */
-export type WatchSocket = { readonly close: () => void };
+export type WatchSocket = {
+	/** Returns once everything the kernel has told so far has been handed on (or after a thousand turns of a flood). */
+	readonly settled: () => Promise<void>;
+	readonly close: () => void;
+};
 
 export type WatchSocketOptions = {
 	/** Runs what it is given in the namespace to watch. */
@@ -18,8 +27,8 @@ export type WatchSocketOptions = {
 	/** Receive buffer in bytes. */
 	readonly bufferBytes: number;
 	readonly onMessage: (type: number, flags: number, data: Buffer, start: number, end: number) => void;
-	/** Notifications were lost, or the socket broke; it is closed when this is called. */
-	readonly onLost: (reason: string) => void;
+	/** Notifications were lost; `broken`: the socket is of no more use and closed. */
+	readonly onLost: (reason: string, broken: boolean) => void;
 };
 
 /** Biggest notification taken whole; a link with its attributes is about 1.5 kB. */
@@ -104,6 +113,17 @@ const attachFilter = (fd: number, ownPort: number): boolean => {
 	return libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_ATTACH_FILTER, fprog, fprog.length) === 0;
 };
 
+/** Reads struct sk_meminfo of the socket: bytes queued, and how many datagrams were dropped so far. */
+const memoryReader = (fd: number): (() => { readonly queued: number; readonly drops: number }) => {
+	const memory = Buffer.alloc(36);
+	const length = Buffer.alloc(4);
+	return () => {
+		length.writeUInt32LE(memory.length);
+		const failed = libc.getsockopt(fd, libc.SOL_SOCKET, libc.SO_MEMINFO, memory, length) < 0;
+		return failed ? { queued: 0, drops: 0 } : { queued: memory.readUInt32LE(0), drops: memory.readUInt32LE(32) };
+	};
+};
+
 /** Opens and subscribes; throws when that is refused. */
 export const openWatchSocket = (options: WatchSocketOptions): WatchSocket => {
 	const socket = options.inside(
@@ -119,20 +139,44 @@ export const openWatchSocket = (options: WatchSocketOptions): WatchSocket => {
 	const close = (): void => {
 		if (!open) return;
 		open = false;
-		socket.close();
+		// Not now: this may be called from one of the package's own callbacks, which goes on using the socket.
+		setImmediate(() => socket.close());
 	};
-	const fd = descriptorOf(socket.address().port);
-	if (fd === undefined) {
-		close();
-		throw new Error('Could not watch the kernel: the descriptor of the netlink socket was not found in /proc/self/fd.');
-	}
+	const failing = (what: string): never => {
+		socket.close();
+		throw new Error(`Could not watch the kernel: ${what}`);
+	};
+	const fd =
+		descriptorOf(socket.address().port) ?? failing('the descriptor of the socket was not found in /proc/self/fd.');
 	libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_RCVBUFFORCE, libc.int32(options.bufferBytes), 4);
-	if (!attachFilter(fd, options.ownPort)) {
-		const error = kernelError(libc.errno(), 'attach the filter for notifications');
-		close();
-		throw new Error(error.message);
+	if (libc.setsockopt(fd, nl.SOL_NETLINK, nl.NETLINK_NO_ENOBUFS, libc.int32(1), 4) < 0) {
+		failing(kernelError(libc.errno(), 'set NETLINK_NO_ENOBUFS').message);
 	}
-	socket.on('message', (data: Buffer) => {
+	if (!attachFilter(fd, options.ownPort)) failing(kernelError(libc.errno(), 'attach a socket filter').message);
+
+	const memory = memoryReader(fd);
+	let dropped = memory().drops;
+	let checking = false;
+	const check = (): void => {
+		checking = false;
+		if (!open) return;
+		const now = memory().drops;
+		if (now === dropped) return;
+		const lost = (now - dropped) >>> 0;
+		dropped = now;
+		options.onLost(`${lost} notifications did not fit into the receive buffer`, false);
+	};
+	const lookForDrops = (): void => {
+		if (checking) return;
+		checking = true;
+		setImmediate(check);
+	};
+	const broken = (reason: string): void => {
+		if (!open) return;
+		close();
+		options.onLost(reason, true);
+	};
+	const readAll = (data: Buffer): void => {
 		for (let at = 0; open && at + nl.NLMSG_HDRLEN <= data.length; ) {
 			const length = data.readUInt32LE(at);
 			if (length < nl.NLMSG_HDRLEN || at + length > data.length) break;
@@ -140,16 +184,28 @@ export const openWatchSocket = (options: WatchSocketOptions): WatchSocket => {
 			options.onMessage(data.readUInt16LE(at + 4), data.readUInt16LE(at + 6), data, start, at + length);
 			at += (length + 3) & ~3;
 		}
-	});
-	const lost = (reason: string): void => {
-		if (!open) return;
-		// An overrun also shows as POLLERR, for which libuv stops watching and the package closes: always start anew.
-		close();
-		options.onLost(reason);
 	};
-	socket.on('truncatedMessage', () => lost('a notification was larger than the buffer'));
-	socket.on('error', (error: Error) => lost(error.message));
+	// The package also aborts the process when a callback throws: a message that cannot be read must not cost that.
+	socket.on('message', (data: Buffer) => {
+		lookForDrops();
+		try {
+			readAll(data);
+		} catch (error) {
+			options.onLost(`a notification could not be read: ${error}`, false);
+		}
+	});
+	socket.on('truncatedMessage', () => options.onLost('a notification was larger than the buffer', false));
+	socket.on('error', (error: Error) => broken(error.message));
 	for (const group of groups) socket.addMembership(group);
 	socket.unref();
-	return { close };
+	return {
+		settled: async () => {
+			for (let turn = 0; open && memory().queued > 0; turn++) {
+				if (turn > 1000) return;
+				await nextTurn();
+			}
+			check();
+		},
+		close,
+	};
 };
