@@ -1,4 +1,5 @@
 /** Keeps the chains of one family and backend as wanted; contract in types.ts, the writing itself in plan.ts. */
+import { findRefused } from './find-refused.ts';
 import { type Actual, actualOf, hookLines, planOf, sameRules, splitKey } from './plan.ts';
 import { explainRestore, type RestoreFailure } from './restore-error.ts';
 import { parseSave } from './save.ts';
@@ -65,9 +66,20 @@ export const createChains = (options: ChainsOptions): Chains => {
 		return error;
 	};
 
+	const runRestore = (input: string): ReturnType<Run> =>
+		run(`${program}-restore`, ['--noflush', '-w', `${lockSeconds}`], input);
+
 	const restore = async (input: string): Promise<RestoreFailure | undefined> => {
-		const result = await run(`${program}-restore`, ['--noflush', '-w', `${lockSeconds}`], input);
+		const result = await runRestore(input);
 		return result.code === 0 ? undefined : explainRestore(`${program}-restore`, input, result);
+	};
+
+	/** Names the rule in an error that only names its table. */
+	const refine = async (input: string, failure: RestoreFailure): Promise<ToolError> => {
+		const { error, table, named, locked } = failure;
+		if (named || locked || table === undefined) return error;
+		const line = await findRefused(input, table, prefix, async (trial) => (await runRestore(trial)).code === 0);
+		return line === undefined ? error : { ...error, message: `${error.message} It is this one: "${line}".` };
 	};
 
 	const homelessError = (hooks: readonly Hook[]): ToolError | undefined => {
@@ -103,7 +115,7 @@ export const createChains = (options: ChainsOptions): Chains => {
 			// What was known may have been overtaken by others: one more try from what is really there.
 			actual = undefined;
 			const changed = plan.changed.filter(({ table }) => failure.committed.includes(table)).map(({ name }) => name);
-			if (fresh || failure.locked) return { changed, error: failure.error };
+			if (fresh || failure.locked) return { changed, error: await refine(plan.input, failure) };
 			const error = await read();
 			if (error !== undefined) return { changed, error };
 			fresh = true;
