@@ -57,6 +57,8 @@ const dumpTries = 8;
 const yieldEvery = 32;
 
 let receiveBuffer = Buffer.allocUnsafeSlow(65_536);
+/** For single questions, which are also asked half way through the datagram of a dump. */
+const answerBuffer = Buffer.allocUnsafeSlow(65_536);
 
 const openSocket = (protocol: number): { readonly fd: number; readonly port: number } => {
 	const fd = libc.socket(nl.AF_NETLINK, libc.SOCK_RAW | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC, protocol);
@@ -83,10 +85,10 @@ const openSocket = (protocol: number): { readonly fd: number; readonly port: num
 	return { fd, port: address.readUInt32LE(4) };
 };
 
-/** One datagram into the receive buffer: its length, or a negative errno. */
-const receive = (fd: number): number => {
+/** One datagram into the buffer: its length, or a negative errno. */
+const receive = (fd: number, into: Buffer): number => {
 	for (let waits = 0; ; ) {
-		const size = libc.recv(fd, receiveBuffer, receiveBuffer.length, libc.MSG_TRUNC);
+		const size = libc.recv(fd, into, into.length, libc.MSG_TRUNC);
 		if (size >= 0) return size;
 		const error = libc.errno();
 		if (error === EINTR) continue;
@@ -181,7 +183,7 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 		writer.buffer().writeUInt16LE(writer.buffer().readUInt16LE(flagsAt) | nl.NLM_F_ACK, flagsAt);
 		let failure = send(requests.fd, writer);
 		for (let done = false; failure === 0 && !done; ) {
-			const size = receive(requests.fd);
+			const size = receive(requests.fd, receiveBuffer);
 			if (size < 0) {
 				failure = -size;
 				break;
@@ -224,7 +226,7 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 		let interrupted = false;
 		for (let datagrams = 1; ; datagrams++) {
 			if (closed) return kernelError(EBADF, what, 'the kernel socket is closed');
-			const size = receive(fd);
+			const size = receive(fd, receiveBuffer);
 			if (size < 0) return kernelError(-size, what);
 			if (size > receiveBuffer.length) {
 				receiveBuffer = Buffer.allocUnsafeSlow(2 * size);
@@ -277,15 +279,15 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 			const failure = send(requests.fd, question);
 			if (failure !== 0) return kernelError(failure, what);
 			for (;;) {
-				const size = receive(requests.fd);
+				const size = receive(requests.fd, answerBuffer);
 				if (size < 0) return kernelError(-size, what);
-				for (let at = 0; at + 16 <= size && at + 16 <= receiveBuffer.length; ) {
-					const length = receiveBuffer.readUInt32LE(at);
+				for (let at = 0; at + 16 <= size && at + 16 <= answerBuffer.length; ) {
+					const length = answerBuffer.readUInt32LE(at);
 					if (length < 16) break;
-					if (receiveBuffer.readUInt32LE(at + 8) === seq) {
-						const type = receiveBuffer.readUInt16LE(at + 4);
-						if (type === nl.NLMSG_ERROR) return errorOf(receiveBuffer, at, at + length, what);
-						onMessage(type, receiveBuffer, at + 16, Math.min(at + length, receiveBuffer.length));
+					if (answerBuffer.readUInt32LE(at + 8) === seq) {
+						const type = answerBuffer.readUInt16LE(at + 4);
+						if (type === nl.NLMSG_ERROR) return errorOf(answerBuffer, at, at + length, what);
+						onMessage(type, answerBuffer, at + 16, Math.min(at + length, answerBuffer.length));
 						return undefined;
 					}
 					at += (length + 3) & ~3;
