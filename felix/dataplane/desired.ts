@@ -1,0 +1,71 @@
+import type { IpsetSpec, Ruleset } from 'iptables-wrapper';
+import type { Route } from '../../src/kernel/kernel.ts';
+import { type Family, familyOf } from '../../src/net/ip.ts';
+import type { Attachment } from '../attachment.ts';
+import type { PolicyState } from '../calc/types.ts';
+import { type RenderSettings, renderRuleset } from '../render/render-ruleset.ts';
+import { staticSets } from '../render/static-sets.ts';
+
+/** Everything wanted in the kernel but the routes and neighbours of single pods. Pure. */
+
+export type Desired = {
+	readonly sets: ReadonlyMap<string, IpsetSpec>;
+	readonly rulesets: Readonly<Record<Family, Ruleset>>;
+	readonly routes: readonly Route[];
+	/** Whether rules and sets here know the pod behind this interface. */
+	readonly covers: (hostInterface: string) => boolean;
+};
+
+export type DesiredInput = {
+	readonly policy: (family: Family) => PolicyState;
+	readonly settings: RenderSettings;
+	readonly podNetworks: readonly string[];
+	readonly localPodCIDRs: readonly string[];
+	readonly nonMasqueradeCIDRs: readonly string[];
+	readonly routes: readonly Route[];
+};
+
+/** Keeps what it made last, so that what did not change is the same object and costs nothing further on. */
+export const createDesired = (): ((input: DesiredInput, attachments: Iterable<Attachment>) => Desired) => {
+	const rendered = new Map<Family, { policy: PolicyState; settings: RenderSettings; ruleset: Ruleset }>();
+	const known = new Map<string, IpsetSpec>();
+
+	/** Rules name groups and sets but no members: they hang on the structure of the policy state only. */
+	const rulesetOf = (family: Family, policy: PolicyState, settings: RenderSettings): Ruleset => {
+		const last = rendered.get(family);
+		if (last?.policy.groups === policy.groups && last.settings === settings) return last.ruleset;
+		const ruleset = renderRuleset({ family, policy, settings });
+		rendered.set(family, { policy, settings, ruleset });
+		return ruleset;
+	};
+
+	const same = (a: IpsetSpec | undefined, b: IpsetSpec): boolean =>
+		a !== undefined && a.members.size === b.members.size && [...b.members].every((member) => a.members.has(member));
+
+	return (input, attachments) => {
+		const wired = [...attachments];
+		const names = new Set(wired.map((attachment) => attachment.hostInterface));
+		const sets = new Map<string, IpsetSpec>();
+		const addFamily = (family: Family): Ruleset => {
+			const policy = input.policy(family);
+			for (const [name, spec] of policy.sets) sets.set(name, spec);
+			const ofFamily = (cidrs: readonly string[]) => cidrs.filter((cidr) => familyOf(cidr) === family);
+			const fixed = staticSets({
+				family,
+				attachments: wired,
+				podNetworks: ofFamily(input.podNetworks),
+				localPodCIDRs: ofFamily(input.localPodCIDRs),
+				nonMasqueradeCIDRs: ofFamily(input.nonMasqueradeCIDRs),
+			});
+			for (const [name, spec] of fixed) {
+				const last = known.get(name);
+				const kept = same(last, spec) ? (last as IpsetSpec) : spec;
+				known.set(name, kept);
+				sets.set(name, kept);
+			}
+			return rulesetOf(family, policy, input.settings);
+		};
+		const rulesets = { 4: addFamily(4), 6: addFamily(6) };
+		return { sets, rulesets, routes: input.routes, covers: (name) => names.has(name) };
+	};
+};

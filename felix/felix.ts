@@ -1,0 +1,341 @@
+import { join } from 'node:path';
+import { type Backend, createChains, createIpsets, detectBackend, type Run } from 'iptables-wrapper';
+import { clusterOf, type Problem } from '../src/api/cluster.ts';
+import { type NodeAddresses, nodeAddressesOf } from '../src/api/node-addresses.ts';
+import { type Kind, keyOf, type ManxObject, type Node, type Pod } from '../src/api/objects.ts';
+import type { Settings } from '../src/config.ts';
+import type { InterfaceAddress, Kernel, Link } from '../src/kernel/kernel.ts';
+import type { Logger } from '../src/logging.ts';
+import type { Attachment } from './attachment.ts';
+import { createPolicyCalc } from './calc/index.ts';
+import { clusterRoutes } from './cluster-routes.ts';
+import { createCniServer } from './cni/server.ts';
+import { type Cni, createCni } from './cni/verbs.ts';
+import type { WiringDeps } from './cni/wiring.ts';
+import { createDataplane, type Dataplane } from './dataplane/dataplane.ts';
+import { createDesired } from './dataplane/desired.ts';
+import { applyHostSysctls, type SysctlAccess } from './dataplane/host-sysctls.ts';
+
+/**
+ * felix put together: objects come in, the policy calculation, the CNI server and the dataplane loop share them, and the
+ * kernel is kept in line. Objects are taken as they come; nothing is written before all of them were read once.
+ */
+
+export type FelixDeps = {
+	readonly settings: Settings;
+	readonly kernel: Kernel;
+	readonly wiring: Pick<WiringDeps, 'openKernelIn' | 'sysctlsIn'>;
+	readonly sysctls: SysctlAccess;
+	/** Runs iptables and ipset in the node's netns. */
+	readonly run: Run;
+	readonly log: Logger;
+};
+
+export type ObjectChange =
+	| { readonly type: 'set'; readonly object: ManxObject }
+	| { readonly type: 'delete'; readonly kind: Kind; readonly key: string };
+
+export type Felix = {
+	readonly start: () => Promise<void>;
+	/** A batch of changes; `inSync` once everything that existed at start was in this or an earlier one. */
+	readonly onChanges: (changes: readonly ObjectChange[], inSync: boolean) => void;
+	/** Whether all changes taken so far are in the kernel, read back from it; what is not, in words. */
+	readonly unsettled: () => Promise<readonly string[]>;
+	readonly status: () => FelixStatus;
+	readonly close: () => Promise<void>;
+};
+
+export type FelixStatus = {
+	readonly podCIDRs: readonly string[];
+	readonly backend: string;
+	readonly pods: readonly {
+		readonly namespace: string;
+		readonly name: string;
+		readonly addresses: readonly string[];
+		readonly interface: string;
+	}[];
+	readonly routes: { readonly wanted: number; readonly programmed: number };
+	readonly policies: number;
+	readonly problems: readonly Problem[];
+	readonly lastError: string;
+};
+
+type PodWaiter = { readonly key: string; readonly uid: string; readonly resolve: (pod: Pod | undefined) => void };
+
+/** The node's rules and sets tell nobody when they are changed: seconds between looks at them. */
+const rulesCheckSeconds = 3;
+
+export const createFelix = ({ settings, kernel, wiring, sysctls, run, log }: FelixDeps): Felix => {
+	const { nodeName } = settings;
+	const calc = createPolicyCalc();
+	const nodes = new Map<string, Node>();
+	const pods = new Map<string, Pod>();
+	const policies = new Set<string>();
+	let podWaiters: PodWaiter[] = [];
+	let cluster = clusterOf([]);
+	let interfaces: readonly InterfaceAddress[] = [];
+	let links: readonly Link[] = [];
+	let addresses: NodeAddresses = {};
+	let inSync = false;
+
+	let problems: readonly Problem[] = [];
+	let backend: Backend | undefined;
+	let backendReason = '';
+	let dataplane: Dataplane | undefined;
+	let cni: Cni | undefined;
+	let closeServer: () => Promise<void> = async () => {};
+	let stopWatching = (): void => {};
+	const renderSettings = { masquerade: settings.masquerade };
+	const desired = createDesired();
+	const savedSysctls = join(settings.runDir, 'sysctls.json');
+
+	const podCIDRs = (): readonly string[] => cluster.nodes.get(nodeName)?.podCIDRs ?? [];
+	const podNetworks = (): readonly string[] =>
+		settings.podNetworks.length > 0
+			? settings.podNetworks
+			: [...cluster.nodes.values()].flatMap((node) => node.podCIDRs);
+
+	/** MTU of the interface that has the node's address. */
+	const uplinkMtu = (): number => {
+		const dev = interfaces.find((one) => Object.values(addresses).includes(one.address))?.dev;
+		return links.find((link) => link.name === dev)?.mtu ?? 1500;
+	};
+
+	/** What depends on Node objects and interfaces; cheap, and called on changes of those only. */
+	const recompute = (): void => {
+		cluster = clusterOf(nodes.values());
+		const self = cluster.nodes.get(nodeName);
+		const chosen = nodeAddressesOf(settings.nodeAddress, self?.addresses ?? {}, interfaces);
+		if (addresses[4] !== chosen.addresses[4] || addresses[6] !== chosen.addresses[6]) addresses = chosen.addresses;
+		const routed = clusterRoutes({ nodeName, cluster, mode: settings.mode, nodeAddresses: addresses, interfaces });
+		routes = routed.routes;
+		const object = `Node ${nodeName}`;
+		const own: Problem[] = chosen.problems.map((reason) => ({ object, field: '', reason }));
+		if (self === undefined && inSync)
+			own.push({ object, field: '', reason: 'does not exist: felix serves no pod until it does' });
+		const all = [...cluster.problems, ...routed.problems, ...own];
+		const known = new Set(problems.map(sentence));
+		for (const problem of all) if (!known.has(sentence(problem))) log.error({ ...problem }, sentence(problem));
+		problems = all;
+	};
+	let routes = clusterRoutes({ nodeName, cluster, mode: settings.mode, nodeAddresses: {}, interfaces }).routes;
+	const sentence = ({ object, field, reason }: Problem): string => [object, field, reason].filter(Boolean).join(' ');
+
+	const podIsHere = (pod: Pod, uid: string): boolean =>
+		pod.spec.nodeName === nodeName && (uid === '' || pod.metadata.uid === uid);
+
+	/** Gives pods found in the kernel without a record their names, by address. */
+	const matchNameless = (pod: Pod): void => {
+		for (const attachment of cni?.attachments() ?? []) {
+			if (attachment.podName !== '' || !podIsHere(pod, '')) continue;
+			if (!attachment.addresses.some((address) => pod.status.podIPs.includes(address))) continue;
+			const named = (cni as Cni).adopt(attachment, pod);
+			calc.setLocalPod({ key: keyOf(pod.metadata), addresses: named.addresses });
+			dataplane?.adopt([named]);
+		}
+	};
+
+	const onPod = (key: string, pod: Pod | undefined): void => {
+		if (pod === undefined) {
+			pods.delete(key);
+			return;
+		}
+		if (pod.spec.nodeName !== nodeName) {
+			pods.delete(key);
+			return;
+		}
+		pods.set(key, pod);
+		matchNameless(pod);
+		wakePodWaiters();
+	};
+
+	const wakePodWaiters = (): void => {
+		if (!inSync) return;
+		podWaiters = podWaiters.filter(({ key, uid, resolve }) => {
+			const pod = pods.get(key);
+			if (pod === undefined || !podIsHere(pod, uid)) return true;
+			resolve(pod);
+			return false;
+		});
+	};
+
+	const take = (change: ObjectChange): 'nodes' | 'other' => {
+		const kind = change.type === 'set' ? change.object.kind : change.kind;
+		const key = change.type === 'set' ? keyOf(change.object.metadata) : change.key;
+		const object = change.type === 'set' ? change.object : undefined;
+		if (kind === 'Node') {
+			if (object?.kind === 'Node') nodes.set(key, object);
+			else nodes.delete(key);
+			return 'nodes';
+		}
+		if (kind === 'Pod') onPod(key, object?.kind === 'Pod' ? object : undefined);
+		if (kind === 'NetworkPolicy') {
+			if (object === undefined) policies.delete(key);
+			else policies.add(key);
+		}
+		if (kind === 'Pod' || kind === 'Namespace' || kind === 'NetworkPolicy') {
+			if (object === undefined) calc.delete(kind, key);
+			else if (object.kind === kind) calc.set(object as Parameters<typeof calc.set>[0]);
+		}
+		return 'other';
+	};
+
+	const readInterfaces = async (): Promise<void> => {
+		[links, interfaces] = await Promise.all([kernel.listLinks(), kernel.listAddresses()]);
+	};
+
+	const bringSysctls = (): void => {
+		const { changed, failed } = applyHostSysctls(sysctls, savedSysctls);
+		if (changed.length > 0) log.info({ changed }, `kernel settings brought in order: ${changed.join(', ')}`);
+		for (const failure of failed) log.error({}, failure);
+	};
+
+	const keyOfAttachment = (attachment: Attachment): string => `${attachment.podNamespace}/${attachment.podName}`;
+
+	/** The pod's policy goes unless another attachment of the same pod took its place (a sandbox made anew). */
+	const forgetLocalPod = (attachment: Attachment): void => {
+		const key = keyOfAttachment(attachment);
+		const successor = [...(dataplane?.attachments().values() ?? [])].find(
+			(other) => other.hostInterface !== attachment.hostInterface && keyOfAttachment(other) === key,
+		);
+		if (successor === undefined) calc.deleteLocalPod(key);
+		else calc.setLocalPod({ key, addresses: successor.addresses });
+	};
+
+	const start = async (): Promise<void> => {
+		await readInterfaces();
+		recompute();
+		if (settings.iptablesBackend === 'auto') {
+			const detected = await detectBackend(run, 4);
+			backend = detected.backend;
+			backendReason = detected.reason;
+			if (detected.mixed) log.warn({}, `rules stand in both iptables backends: ${detected.reason}`);
+		} else {
+			backend = settings.iptablesBackend;
+			backendReason = 'by setting';
+		}
+		log.info({ backend }, `iptables backend ${backend}: ${backendReason}`);
+		const chainsOf = (family: 4 | 6) => createChains({ family, backend: backend as Backend, prefix: 'MANX-', run });
+		dataplane = createDataplane({
+			kernel,
+			chains: { 4: chainsOf(4), 6: chainsOf(6) },
+			ipsets: createIpsets({ prefix: 'manx-', run }),
+			desired: (attachments) =>
+				desired(
+					{
+						policy: calc.state,
+						settings: renderSettings,
+						podNetworks: podNetworks(),
+						localPodCIDRs: podCIDRs(),
+						nonMasqueradeCIDRs: settings.nonMasqueradeCIDRs,
+						routes,
+					},
+					attachments,
+				),
+			nodeAddresses: () => addresses,
+			log: log.child({ part: 'dataplane' }),
+			rulesCheckSeconds,
+			resyncSeconds: settings.resyncSeconds,
+		});
+		const plane = dataplane;
+		cni = createCni({
+			deps: {
+				...wiring,
+				kernel,
+				runDir: settings.runDir,
+				log: log.child({ part: 'cni' }),
+				clock: { now: Date.now },
+				inSync: () => inSync,
+				podCIDRs,
+				mtu: () => (settings.mtu > 0 ? settings.mtu : uplinkMtu()),
+				waitForPod: (namespace, name, uid, timeout) =>
+					new Promise((resolve) => {
+						const waiter = { key: `${namespace}/${name}`, uid, resolve };
+						podWaiters.push(waiter);
+						const timer = setTimeout(() => {
+							podWaiters = podWaiters.filter((other) => other !== waiter);
+							resolve(undefined);
+						}, timeout);
+						timer.unref();
+						wakePodWaiters();
+					}),
+				programmed: (attachment) => {
+					calc.setLocalPod({ key: keyOfAttachment(attachment), addresses: attachment.addresses });
+					return plane.attach(attachment);
+				},
+				detach: async (attachment) => {
+					forgetLocalPod(attachment);
+					await plane.detach(attachment.hostInterface);
+				},
+			},
+		});
+		const restored = await cni.restore();
+		for (const attachment of restored) {
+			if (attachment.podName !== '') {
+				calc.setLocalPod({ key: keyOfAttachment(attachment), addresses: attachment.addresses });
+			}
+		}
+		plane.adopt(restored);
+		for (const pod of pods.values()) matchNameless(pod);
+		if (restored.length > 0)
+			log.info({ pods: restored.length }, `${restored.length} pods found wired, left as they are`);
+		bringSysctls();
+		stopWatching = kernel.watch((event) => {
+			if (event.type !== 'address' && event.type !== 'link') return;
+			const name = event.type === 'link' ? event.link.name : event.address.dev;
+			if (name.startsWith('manx')) return;
+			void readInterfaces().then(() => {
+				recompute();
+				bringSysctls();
+				dataplane?.wake();
+			});
+		});
+		const server = createCniServer({
+			socketPath: join(settings.runDir, 'cni.sock'),
+			handler: cni.handle,
+			log: log.child({ part: 'cni' }),
+		});
+		const listening = await server.listen();
+		if (!listening.ok) throw new Error(listening.error);
+		closeServer = server.close;
+		await cni.start();
+		if (inSync) plane.begin();
+	};
+
+	return {
+		start,
+		onChanges: (changes, nowInSync) => {
+			let nodesChanged = false;
+			for (const change of changes) if (take(change) === 'nodes') nodesChanged = true;
+			const first = nowInSync && !inSync;
+			inSync = nowInSync;
+			if (nodesChanged || first) recompute();
+			if (first) {
+				wakePodWaiters();
+				dataplane?.begin();
+			}
+			dataplane?.wake();
+		},
+		unsettled: async () => (dataplane === undefined ? ['felix is starting'] : dataplane.verify()),
+		status: () => ({
+			podCIDRs: podCIDRs(),
+			backend: backend === undefined ? '' : `${backend} (${backendReason})`,
+			pods: [...(dataplane?.attachments().values() ?? [])].map((attachment) => ({
+				namespace: attachment.podNamespace,
+				name: attachment.podName,
+				addresses: attachment.addresses,
+				interface: attachment.hostInterface,
+			})),
+			routes: dataplane?.status().routes ?? { wanted: 0, programmed: 0 },
+			policies: policies.size,
+			problems,
+			lastError: dataplane?.status().lastError ?? '',
+		}),
+		close: async () => {
+			stopWatching();
+			await closeServer();
+			cni?.close();
+			await dataplane?.close();
+		},
+	};
+};

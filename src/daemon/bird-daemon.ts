@@ -1,0 +1,114 @@
+import { type Bird, createBird } from '../../bird/index.ts';
+import { clusterOf, type Problem } from '../api/cluster.ts';
+import { nodeAddressesOf } from '../api/node-addresses.ts';
+import { type BGPConfiguration, type BGPPeer, keyOf, type Node } from '../api/objects.ts';
+import type { DatastoreEvent } from '../datastore/datastore.ts';
+import type { InterfaceAddress } from '../kernel/kernel.ts';
+import { openKernel } from '../kernel/open-kernel.ts';
+import { type Module, type ModuleContext, runDaemon } from './daemon.ts';
+import { speakerConfigOf } from './speaker-config.ts';
+
+/** `manx bird`: the speaker, told by Node, BGPConfiguration and BGPPeer objects what to be. */
+export const runBird = (configFile: string | undefined): Promise<void> => runDaemon('bird', configFile, createModule);
+
+const createModule = ({ settings, log }: ModuleContext): Module => {
+	const kernel = openKernel({ log: log.child({ part: 'kernel' }) });
+	const nodes = new Map<string, Node>();
+	const peers = new Map<string, BGPPeer>();
+	let configuration: BGPConfiguration | undefined;
+	let interfaces: readonly InterfaceAddress[] = [];
+	let problems: readonly Problem[] = [];
+	let bird: Bird | undefined;
+	let applied = '';
+	let started = false;
+	let inSync = false;
+
+	const sentence = ({ object, field, reason }: Problem): string => [object, field, reason].filter(Boolean).join(' ');
+	const tell = (found: readonly Problem[]): void => {
+		const known = new Set(problems.map(sentence));
+		for (const problem of found) if (!known.has(sentence(problem))) log.error({ ...problem }, sentence(problem));
+		problems = found;
+	};
+
+	let work: Promise<void> = Promise.resolve();
+	const reconfigure = (): void => {
+		if (!started || !inSync || settings.mode !== 'bgp') return;
+		const cluster = clusterOf(nodes.values());
+		const internal = cluster.nodes.get(settings.nodeName)?.addresses ?? {};
+		const own = nodeAddressesOf(settings.nodeAddress, internal, interfaces);
+		const result = speakerConfigOf({
+			nodeName: settings.nodeName,
+			cluster,
+			configuration,
+			peers: peers.values(),
+			addresses: own.addresses,
+		});
+		const object = `Node ${settings.nodeName}`;
+		tell([
+			...cluster.problems,
+			...own.problems.map((reason) => ({ object, field: 'status.addresses', reason })),
+			...result.problems,
+		]);
+		// Without a configuration what runs goes on: a Node object that is gone for a moment must not end sessions.
+		const { config } = result;
+		if (config === undefined || JSON.stringify(config) === applied) return;
+		applied = JSON.stringify(config);
+		work = work.then(async () => {
+			if (bird !== undefined) return bird.update(config);
+			bird = createBird({ config, kernel, log });
+			await bird.start();
+		});
+		work.catch((error: Error) => log.error({}, `the speaker cannot start: ${error.message}`));
+	};
+
+	const onEvent = ({ changes, inSync: nowInSync }: DatastoreEvent): void => {
+		for (const change of changes) {
+			const kind = change.type === 'set' ? change.object.kind : change.kind;
+			const key = change.type === 'set' ? keyOf(change.object.metadata) : change.key;
+			const object = change.type === 'set' ? change.object : undefined;
+			if (kind === 'Node') {
+				if (object?.kind === 'Node') nodes.set(key, object);
+				else nodes.delete(key);
+			} else if (kind === 'BGPPeer') {
+				if (object?.kind === 'BGPPeer') peers.set(key, object);
+				else peers.delete(key);
+			} else if (kind === 'BGPConfiguration') {
+				configuration = object?.kind === 'BGPConfiguration' ? object : undefined;
+			}
+		}
+		inSync = nowInSync;
+		reconfigure();
+	};
+
+	return {
+		onEvent,
+		start: async () => {
+			interfaces = await kernel.listAddresses();
+			kernel.watch((event) => {
+				if (event.type !== 'address' || event.address.dev.startsWith('manx')) return;
+				void kernel.listAddresses().then((found) => {
+					interfaces = found;
+					reconfigure();
+				});
+			});
+			started = true;
+			reconfigure();
+		},
+		unsettled: async () => {
+			if (settings.mode !== 'bgp') return [];
+			await work.catch(() => {});
+			if (bird === undefined) return ['the speaker is not configured yet', ...problems.map(sentence)];
+			await bird.flush();
+			const { sessions } = bird.status();
+			return sessions.filter((one) => one.state !== 'Established').map((one) => `session ${one.name} is ${one.state}`);
+		},
+		status: () => ({
+			problems,
+			...(bird?.status() ?? { sessions: [], routes: { wanted: 0, programmed: 0 }, lastError: '' }),
+		}),
+		stop: async () => {
+			await bird?.stop();
+			kernel.close();
+		},
+	};
+};

@@ -1,0 +1,95 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { loadSettings, type Settings } from '../config.ts';
+import type { Datastore, DatastoreEvent } from '../datastore/datastore.ts';
+import { createDirectoryDatastore } from '../datastore/directory.ts';
+import { createLogger, type Logger } from '../logging.ts';
+import { startControlServer, type WaitResult } from './control-server.ts';
+
+/** What felix and bird have in common as daemons: settings, log, datastore, control socket, the end by a signal. */
+
+export type Module = {
+	readonly start: () => Promise<void>;
+	readonly onEvent: (event: DatastoreEvent) => void;
+	/** Whether everything taken so far is in the kernel; what is not, in words. */
+	readonly unsettled: () => Promise<readonly string[]>;
+	readonly status: () => object;
+	/** SIGTERM: an end that loses no packet. */
+	readonly stop: () => Promise<void>;
+};
+
+export type ModuleContext = { readonly settings: Settings; readonly log: Logger };
+
+const stopTimeout = 5000;
+
+export const runDaemon = async (
+	name: 'felix' | 'bird',
+	configFile: string | undefined,
+	create: (context: ModuleContext) => Module,
+): Promise<void> => {
+	const loaded = loadSettings(configFile, process.env);
+	if (!loaded.ok) {
+		console.error(`manx ${name}: ${loaded.error}`);
+		process.exitCode = 2;
+		return;
+	}
+	const { settings } = loaded;
+	const log = createLogger(`manx-${name}`, settings.logLevel).child({ node: settings.nodeName });
+	process.on('unhandledRejection', (reason) => {
+		log.error({}, `a bug: ${reason instanceof Error ? reason.stack : String(reason)}`);
+		process.exit(1);
+	});
+	mkdirSync(settings.runDir, { recursive: true, mode: 0o700 });
+	const module = create({ settings, log });
+	const datastore: Datastore = createDirectoryDatastore({ path: settings.datastore.path, log });
+	let generation = 0;
+	let inSync = false;
+	const settled = async (wanted: number): Promise<WaitResult> => {
+		if (!inSync) return { ok: false, reason: `the objects in ${settings.datastore.path} have not been read yet` };
+		if (generation < wanted) return { ok: false, reason: `generation ${wanted} has not been seen, ${generation} has` };
+		const missing = await module.unsettled();
+		return missing.length === 0 ? { ok: true } : { ok: false, reason: missing.join('; ') };
+	};
+	const server = await startControlServer(
+		join(settings.runDir, `${name}.sock`),
+		{
+			settled,
+			status: () => ({
+				node: settings.nodeName,
+				mode: settings.mode,
+				inSync,
+				generation,
+				...module.status(),
+				refusals: datastore.refusals(),
+			}),
+		},
+		log,
+	);
+	let stopping = false;
+	const stop = async (signal: string): Promise<void> => {
+		if (stopping) return;
+		stopping = true;
+		log.info({ signal }, `stopping on ${signal}; what is in the kernel stays`);
+		const timer = setTimeout(() => process.exit(1), stopTimeout);
+		server.close();
+		server.closeAllConnections();
+		await datastore.close();
+		await module.stop();
+		clearTimeout(timer);
+		process.exit(0);
+	};
+	for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal));
+	log.info({ pid: process.pid, mode: settings.mode, runDir: settings.runDir }, `manx ${name} starts`);
+	datastore.start((event) => {
+		module.onEvent(event);
+		generation = event.generation;
+		if (event.inSync && !inSync) log.info({}, 'all objects have been read');
+		inSync = event.inSync;
+	});
+	try {
+		await module.start();
+	} catch (error) {
+		log.error({}, `manx ${name} cannot start: ${(error as Error).message}`);
+		process.exit(1);
+	}
+};

@@ -1,0 +1,48 @@
+import { Command } from 'commander';
+import packageJson from '../package.json' with { type: 'json' };
+
+/** The command line. Each command loads what it needs when it runs: `manx status` need not wait for a BGP codec. */
+
+const program = new Command('manx')
+	.description('Node networking for Kubernetes without tunnels: routed pods, BGP, NetworkPolicy.')
+	.version(packageJson.version)
+	.showHelpAfterError('(manx --help tells what there is)');
+
+const daemonOption = ['-c, --config <file>', 'YAML file of settings (docs/reference/settings.md)'] as const;
+
+program
+	.command('felix')
+	.description('run the daemon for pods, their routes and policies')
+	.option(...daemonOption)
+	.action(async (options: { config?: string }) => {
+		const { runFelix } = await import('./daemon/felix-daemon.ts');
+		await runFelix(options.config);
+	});
+
+program
+	.command('bird')
+	.description('run the BGP speaker')
+	.option(...daemonOption)
+	.action(async (options: { config?: string }) => {
+		const { runBird } = await import('./daemon/bird-daemon.ts');
+		await runBird(options.config);
+	});
+
+program
+	.command('cleanup')
+	.description('take everything of Manx off this node: rules, sets, routes, pod interfaces, settings, records')
+	.option(...daemonOption)
+	.option('--yes', 'really do it: pods of this node lose their network')
+	.action(async (options: { config?: string; yes?: boolean }) => {
+		const { cleanup } = await import('./cli/cleanup.ts');
+		await cleanup(options);
+	});
+
+if (process.argv[2] === 'lab') {
+	const { labCommand } = await import('./lab/command.ts');
+	program.addCommand(labCommand());
+} else {
+	program.command('lab').description('nodes, pods and a router as network namespaces of this machine');
+}
+
+await program.parseAsync();
