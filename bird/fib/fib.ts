@@ -30,7 +30,7 @@ export const createFib = (options: FibOptions): Fib => {
 	const { kernel, log, maximumPaths, resyncSeconds = DEFAULT_RESYNC_SECONDS, timers = wallTimers } = options;
 	const routes = kernel.routes(own);
 	const view = createKernelView(own.protocol);
-	const resolver = createResolver(view);
+	const resolver = createResolver(view, maximumPaths);
 	const decisions = new Map<string, Decision>();
 	const withheld = new Set<string>();
 	const unreachable = new Set<string>();
@@ -54,6 +54,9 @@ export const createFib = (options: FibOptions): Fib => {
 		route.type === 'blackhole' || route.nextHops.every((hop) => hop.via === undefined);
 
 	const hopsOf = (decision: Decision): readonly NextHop[] => {
+		const [first, second] = decision.multipath;
+		// By far the most: one array for all routes by that next hop.
+		if (second === undefined) return resolver.resolve(first?.attributes.nextHop ?? '')?.hops ?? [];
 		const hops = new Map<string, NextHop>();
 		for (const { attributes } of decision.multipath) {
 			if (attributes.nextHop === undefined) continue;

@@ -13,7 +13,7 @@ import type { KernelView, Touched } from './kernel-view.ts';
 export type Resolved = {
 	/** 0 for an address on a link of ours, else 1 + the metric of the route to it. */
 	readonly metric: number;
-	/** Gateways on a link, each with `via` and `dev`. */
+	/** Gateways on a link, each with `via` and `dev`; at most `maximumPaths`. */
 	readonly hops: readonly NextHop[];
 };
 
@@ -43,7 +43,7 @@ const textOf = (resolved: Resolved | undefined): string =>
 
 type Followed = { resolved: Resolved | undefined; text: string; devs: readonly string[] };
 
-export const createResolver = (view: KernelView): Resolver => {
+export const createResolver = (view: KernelView, maximumPaths: number): Resolver => {
 	const followed = new Map<string, Followed>();
 
 	const look = (nextHop: string): Followed => {
@@ -57,7 +57,7 @@ export const createResolver = (view: KernelView): Resolver => {
 			for (const { via, dev, onlink, weight } of route.nextHops) {
 				if (dev === undefined) continue;
 				devs.push(dev);
-				if (!view.usable(dev)) continue;
+				if (!view.usable(dev) || hops.length >= maximumPaths) continue;
 				connected &&= via === undefined;
 				hops.push({
 					via: via ?? nextHop,

@@ -83,15 +83,7 @@ export type Rib = {
 };
 
 /*
- * bird/rib/rib.ts: createRib({ asNumber, maximumPaths }): Rib
- *
- * bird/fib/fib.ts: createFib({ kernel, log, prefSrc: {4?,6?}, maximumPaths }): Fib
- *   update(decisions)                 what the RIB decided (local and unreachable ones are not installed)
- *   start(): Promise<void>            reads the kernel; learnt routes of the last run are kept until converged()
- *   converged(): void                 all expected End-of-RIBs came or the time is over: sweep what is stale
- *   watchNextHops(nextHops, onChange(nextHop, metric|undefined))   recursive resolution over the kernel's routes and links
- *   felixHolds(prefix): boolean, onFelixChange(cb)    blackhole routes of felix (protocol 173), for originate
- *   flush(): Promise<void>            returns when everything handed over is in the kernel
- *   status(): { wanted, programmed, failed: [...] }
- *   close()
+ * bird/rib/rib.ts: createRib({ asNumber, maximumPaths, routerId? }): Rib
+ * bird/fib/fib.ts: createFib({ kernel, log, prefSrc: {4?,6?}, maximumPaths, resyncSeconds?, timers? }): Fib
+ *   (bird/fib/types.ts): decisions in the kernel, next hops resolved, felix' blackholes for originate.
  */
