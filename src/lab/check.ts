@@ -133,6 +133,8 @@ export const checkLab = async (lab: Lab): Promise<CheckResult> => {
 		lines.push(matrix(endpoints, all, state), '');
 	}
 	lines.push(`${answered.length} of ${tested.length} pairs answer (46: IPv4 and IPv6).`);
+	const unwired = lab.sandboxes.filter(({ ips }) => ips.length === 0).map((one) => `${one.namespace}/${one.name}`);
+	if (unwired.length > 0) lines.push(`Left out, not wired: ${unwired.join(', ')}.`);
 	if (notApplicable > 0) {
 		lines.push(
 			`${notApplicable} pairs with the outside are not applicable: ${lab.tor} as router is control plane only, it forwards nothing.`,

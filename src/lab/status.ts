@@ -141,6 +141,10 @@ export const readableStatus = async (lab: Lab): Promise<string> => {
 		pod.ips.join(' ') || 'not wired',
 		pod.netns,
 	]);
+	const shown = new Set(status.pods.map(({ namespace, name }) => `${namespace}/${name}`));
+	const idle = listObjects(lab.name)
+		.filter((object) => object.kind === 'Pod' && !shown.has(`${object.namespace}/${object.name}`))
+		.map((pod) => [`${pod.namespace}/${pod.name}`, nodeNameOf(pod.body), 'not running', '']);
 	const supervisor = supervisorRecord(lab.name);
 	const notes = [
 		...(lab.complete ? [] : ['lab up did not come to its end; take it down and up again: npm run lab -- down']),
@@ -163,7 +167,7 @@ export const readableStatus = async (lab: Lab): Promise<string> => {
 		'',
 		table(['MACHINE', 'ADDRESSES', 'POD CIDRS', 'STATE', 'BGP SESSIONS'], machines),
 		'',
-		table(['POD', 'NODE', 'ADDRESSES', 'NETNS'], pods),
+		table(['POD', 'NODE', 'ADDRESSES', 'NETNS'], [...pods, ...idle]),
 		...(notes.length === 0 ? [] : ['', ...notes.map((note) => `! ${note}`)]),
 	].join('\n');
 };
