@@ -50,10 +50,10 @@ export const renderRuleset = ({ family, policy, settings }: RulesetInput): Rules
 		[
 			chain.reset,
 			[
-				`${from} -m set ! --match-set ${egress} src ${reset}`,
-				`${from} -m set ! --match-set ${ingress} src ${reset}`,
-				`${to} -m set ! --match-set ${ingress} dst ${reset}`,
-				`${to} -m set ! --match-set ${egress} dst ${reset}`,
+				`${from} -p tcp -m set ! --match-set ${egress} src ${reset}`,
+				`${from} -p tcp -m set ! --match-set ${ingress} src ${reset}`,
+				`${to} -p tcp -m set ! --match-set ${ingress} dst ${reset}`,
+				`${to} -p tcp -m set ! --match-set ${egress} dst ${reset}`,
 			],
 		],
 		...renderPolicy(policy).chains,
