@@ -9,10 +9,14 @@ import type { AsPathSegment, CodecOptions, Origin, PathAttributes } from './type
 
 type Aggregator = NonNullable<PathAttributes['aggregator']>;
 
-/** What well-formed attributes said, 4-octet ones not merged yet. */
+/** What well-formed attributes said. */
 export type KnownAttributes = {
-	-readonly [K in Exclude<keyof PathAttributes, 'unknown' | 'linkLocalNextHop'>]?: PathAttributes[K];
-} & { as4Path?: readonly AsPathSegment[]; as4Aggregator?: Aggregator };
+	/** What goes with every prefix, 4-octet AS numbers not merged yet. */
+	readonly shared: { -readonly [K in keyof PathAttributes]?: PathAttributes[K] };
+	nextHop?: string;
+	as4Path?: readonly AsPathSegment[];
+	as4Aggregator?: Aggregator;
+};
 
 export type Fault = {
 	readonly action: 'treatAsWithdraw' | 'attributeDiscard';
@@ -124,7 +128,7 @@ export const decodeValue = (
 					why: `${u8At(value, 0)} is no origin`,
 				};
 			}
-			into.origin = origin;
+			into.shared.origin = origin;
 			return undefined;
 		}
 		case ATTRIBUTE.AS_PATH: {
@@ -134,7 +138,7 @@ export const decodeValue = (
 			if (!options.ibgp && withoutConfeds(asPath) !== asPath) {
 				return malformedAsPath('an external peer sends confederation segments');
 			}
-			into.asPath = asPath;
+			into.shared.asPath = asPath;
 			return undefined;
 		}
 		case ATTRIBUTE.NEXT_HOP:
@@ -150,48 +154,48 @@ export const decodeValue = (
 			return undefined;
 		case ATTRIBUTE.MULTI_EXIT_DISC:
 			if (value.length !== 4) return lengthFault(value, '4');
-			into.med = u32At(value, 0);
+			into.shared.med = u32At(value, 0);
 			return undefined;
 		case ATTRIBUTE.LOCAL_PREF:
 			if (value.length !== 4) return lengthFault(value, '4');
-			into.localPref = u32At(value, 0);
+			into.shared.localPref = u32At(value, 0);
 			return undefined;
 		case ATTRIBUTE.ATOMIC_AGGREGATE:
 			if (value.length !== 0) return lengthFault(value, '0', 'attributeDiscard');
-			into.atomicAggregate = true;
+			into.shared.atomicAggregate = true;
 			return undefined;
 		case ATTRIBUTE.AGGREGATOR: {
 			const aggregator = decodeAggregator(value, asSize);
 			if ('action' in aggregator) return aggregator;
-			into.aggregator = aggregator;
+			into.shared.aggregator = aggregator;
 			return undefined;
 		}
 		case ATTRIBUTE.COMMUNITIES: {
 			const communities = values(value, 4, (at) => u32At(value, at));
 			if (communities === undefined) return lengthFault(value, 'a multiple of 4');
-			into.communities = communities;
+			into.shared.communities = communities;
 			return undefined;
 		}
 		case ATTRIBUTE.ORIGINATOR_ID:
 			if (value.length !== 4) return lengthFault(value, '4');
-			into.originatorId = v4At(value, 0);
+			into.shared.originatorId = v4At(value, 0);
 			return undefined;
 		case ATTRIBUTE.CLUSTER_LIST: {
 			const clusterList = values(value, 4, (at) => v4At(value, at));
 			if (clusterList === undefined) return lengthFault(value, 'a multiple of 4');
-			into.clusterList = clusterList;
+			into.shared.clusterList = clusterList;
 			return undefined;
 		}
 		case ATTRIBUTE.EXTENDED_COMMUNITIES: {
 			const communities = values(value, 8, (at) => (BigInt(u32At(value, at)) << 32n) | BigInt(u32At(value, at + 4)));
 			if (communities === undefined) return lengthFault(value, 'a multiple of 8');
-			into.extendedCommunities = communities;
+			into.shared.extendedCommunities = communities;
 			return undefined;
 		}
 		case ATTRIBUTE.LARGE_COMMUNITY: {
 			const communities = decodeLargeCommunities(value);
 			if (communities === undefined) return lengthFault(value, 'a multiple of 12');
-			into.largeCommunities = communities;
+			into.shared.largeCommunities = communities;
 			return undefined;
 		}
 		case ATTRIBUTE.AS4_PATH: {
@@ -215,8 +219,9 @@ export const decodeValue = (
 };
 
 /** AS4_PATH and AS4_AGGREGATOR put in the place of what 2-octet speakers carried (RFC 6793 §4.2.3). */
-export const mergeFourOctet = (known: KnownAttributes): Pick<KnownAttributes, 'asPath' | 'aggregator'> => {
-	const { asPath = [], aggregator, as4Path, as4Aggregator } = known;
+export const mergeFourOctet = (known: KnownAttributes): Pick<KnownAttributes['shared'], 'asPath' | 'aggregator'> => {
+	const { shared, as4Path, as4Aggregator } = known;
+	const { asPath = [], aggregator } = shared;
 	// An aggregator that is not AS_TRANS is a 2-octet speaker which made a new route: the older attributes are not of it.
 	if (aggregator !== undefined && aggregator.asNumber !== AS_TRANS) return { asPath, aggregator };
 	const merged = as4Path === undefined ? asPath : mergeAs4Path(asPath, as4Path);

@@ -5,7 +5,7 @@
 
 import { v4At, v6At } from './address.ts';
 import { ERROR_CODE, UPDATE_ERROR } from './constants.ts';
-import { reset } from './errors.ts';
+import { fail, reset } from './errors.ts';
 import { decodeNlri, familyKey, isSupported } from './nlri.ts';
 import { u8At, u16At } from './reader.ts';
 import { AFI, type AfiSafi, type CodecOptions, type Decoded, type Nlri } from './types.ts';
@@ -24,14 +24,8 @@ export type MpUnreach = AfiSafi & { readonly nlri: readonly Nlri[]; readonly emp
  * Where MP attributes are malformed nobody can tell the prefixes concerned: the session ends (RFC 7606 §5.3, §7.11), with
  * the attribute as data (RFC 4760 §7).
  */
-const malformed = (
-	name: string,
-	why: string,
-	attribute: Uint8Array,
-): { readonly ok: false; readonly error: ReturnType<typeof reset> } => ({
-	ok: false,
-	error: reset(ERROR_CODE.update, UPDATE_ERROR.optionalAttribute, `${name} cannot be read: ${why}.`, attribute.slice()),
-});
+const malformed = (name: string, why: string, attribute: Uint8Array): ReturnType<typeof fail> =>
+	fail(reset(ERROR_CODE.update, UPDATE_ERROR.optionalAttribute, `${name} cannot be read: ${why}.`, attribute.slice()));
 
 const isLinkLocal = (bytes: Uint8Array, at: number): boolean =>
 	u8At(bytes, at) === 0xfe && (u8At(bytes, at + 1) & 0xc0) === 0x80;

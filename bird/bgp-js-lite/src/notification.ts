@@ -1,6 +1,6 @@
 /** NOTIFICATION (RFC 4271 §4.5). Its words are in describe-notification.ts. */
 
-import { ERROR_CODE, HEADER_LENGTH } from './constants.ts';
+import { CEASE, ERROR_CODE, HEADER_LENGTH } from './constants.ts';
 import { fail, succeed } from './errors.ts';
 import { badMessageLength } from './framer.ts';
 import { withHeader } from './header.ts';
@@ -31,6 +31,8 @@ export const notificationFor = (error: Pick<DecodeError, 'code' | 'subcode' | 'd
 	data: error.data,
 });
 
+const encoder = new TextEncoder();
+
 /**
  * Data field of a Cease with subcode administrative shutdown or reset: a length and UTF-8 (RFC 9003 §2), cut at a
  * character to the 255 octets there are.
@@ -46,12 +48,11 @@ export const encodeShutdownMessage = (text: string): Uint8Array => {
 	}
 	return Uint8Array.of(length, ...encoder.encode(kept));
 };
-const encoder = new TextEncoder();
 
 /** A NOTIFICATION that asks for a Hard Reset, its reason inside (RFC 8538 §3.1). */
 export const hardReset = (reason: Pick<DecodeError, 'code' | 'subcode' | 'data'>): NotificationMessage => ({
 	type: 'NOTIFICATION',
 	code: ERROR_CODE.cease,
-	subcode: 9,
+	subcode: CEASE.hardReset,
 	data: Uint8Array.of(reason.code, reason.subcode, ...reason.data),
 });

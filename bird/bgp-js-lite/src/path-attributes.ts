@@ -60,7 +60,7 @@ const faultError = (attribute: Attribute, fault: Fault): DecodeError =>
 
 /** An error fails the session; lesser ones are in the list. */
 export const decodePathAttributes = (bytes: Uint8Array, options: CodecOptions): Decoded<AttributeList> => {
-	const known: KnownAttributes = {};
+	const known: KnownAttributes = { shared: {} };
 	const unknown: { flags: number; code: number; value: Uint8Array }[] = [];
 	const seen = new Set<number>();
 	const errors: DecodeError[] = [];

@@ -17,6 +17,7 @@ import {
 	type Decoded,
 	type DecodeError,
 	type Nlri,
+	type PathAttributes,
 	SAFI,
 	type UpdateMessage,
 } from './types.ts';
@@ -119,14 +120,11 @@ export const decodeUpdate = (body: Uint8Array, options: CodecOptions): Decoded<U
 	});
 };
 
-const pathAttributes = (list: AttributeList): NonNullable<UpdateMessage['attributes']> => {
-	const { nextHop: _, as4Path: __, as4Aggregator: ___, asPath: ____, aggregator: _____, ...known } = list.known;
-	const { asPath = [], aggregator } = mergeFourOctet(list.known);
-	return {
-		...known,
-		origin: known.origin ?? 'incomplete',
-		asPath,
-		...(aggregator === undefined ? {} : { aggregator }),
-		...(list.unknown.length > 0 ? { unknown: list.unknown } : {}),
-	};
-};
+const pathAttributes = ({ known, unknown }: AttributeList): PathAttributes => ({
+	...known.shared,
+	// Both are there wherever prefixes are announced, else these were withdrawn.
+	origin: known.shared.origin ?? 'incomplete',
+	asPath: [],
+	...mergeFourOctet(known),
+	...(unknown.length > 0 ? { unknown } : {}),
+});
