@@ -22,6 +22,7 @@ import { type AttachmentRecord, aliasOf, attachmentKey } from './records.ts';
 import { addResult, resultDiffers } from './result.ts';
 import {
 	hostInterfaceOf,
+	hostInterfacePrefix,
 	hostStateOf,
 	inspectPod,
 	isHostInterface,
@@ -253,7 +254,7 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 			if (routes.some((one) => one.protocol === owners.felix.protocol && sameRoute(one, route))) continue;
 			problems.push(`the route ${route.dst} dev ${attachment.hostInterface} is gone from the node`);
 		}
-		problems.push(...(await missingNeighbours(kernel, wanted.neighbours)));
+		problems.push(...(await missingNeighbours(kernel.neighbours(hostInterfacePrefix), wanted.neighbours)));
 		const differs = netconf.prevResult && resultDiffers(netconf.prevResult, attachment);
 		if (differs !== undefined) problems.push(differs);
 		return problems.length === 0 ? undefined : fail(problems.join('; '));

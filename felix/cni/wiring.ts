@@ -6,9 +6,10 @@ import {
 	type Link,
 	type Neighbour,
 	owners,
-	type PodLink,
+	type Reconciler,
 	type Route,
 } from '../../src/kernel/kernel.ts';
+import type { Sysctls } from '../../src/kernel/sysctl.ts';
 import { bitsOf, type Family, familyOf, hostCidr } from '../../src/net/ip.ts';
 import type { Attachment } from '../attachment.ts';
 
@@ -105,47 +106,45 @@ export const podStateOf = (
 	};
 };
 
-/** Settings below /proc/sys, `net/ipv4/conf/eth0/rp_filter`. */
-export type Sysctls = readonly (readonly [path: string, value: string])[];
+/** Names as {@link Sysctls} has them: `ipv4/conf/eth0/rp_filter`. */
+type Settings = readonly (readonly [path: string, value: string])[];
 
 /** Of the veth's host end, before it is up. Nothing is learnt from a pod, nothing told to it. */
-export const hostSysctls = (dev: string, families: readonly Family[]): Sysctls => [
+export const hostSysctls = (dev: string, families: readonly Family[]): Settings => [
 	// Beside the anti-spoofing rule, and there before it.
-	[`net/ipv4/conf/${dev}/rp_filter`, '1'],
-	[`net/ipv4/conf/${dev}/forwarding`, '1'],
+	[`ipv4/conf/${dev}/rp_filter`, '1'],
+	[`ipv4/conf/${dev}/forwarding`, '1'],
 	...(families.includes(6)
 		? ([
-				[`net/ipv6/conf/${dev}/accept_ra`, '0'],
-				[`net/ipv6/conf/${dev}/accept_dad`, '0'],
+				[`ipv6/conf/${dev}/accept_ra`, '0'],
+				[`ipv6/conf/${dev}/accept_dad`, '0'],
 				// No link-local address: the gateway is a name for a MAC only, so no DAD, no MLD report for it.
-				[`net/ipv6/conf/${dev}/addr_gen_mode`, '1'],
-				[`net/ipv6/conf/${dev}/disable_ipv6`, '0'],
-				[`net/ipv6/conf/${dev}/forwarding`, '1'],
+				[`ipv6/conf/${dev}/addr_gen_mode`, '1'],
+				[`ipv6/conf/${dev}/disable_ipv6`, '0'],
+				[`ipv6/conf/${dev}/forwarding`, '1'],
 			] as const)
-		: ([[`net/ipv6/conf/${dev}/disable_ipv6`, '1']] as const)),
+		: ([[`ipv6/conf/${dev}/disable_ipv6`, '1']] as const)),
 ];
 
 /** In the pod, before its end is up. DAD off: an address is usable at once, and nobody else can have it. */
-export const podSysctls = (ifname: string, families: readonly Family[]): Sysctls => [
-	[`net/ipv6/conf/${ifname}/accept_ra`, '0'],
+export const podSysctls = (ifname: string, families: readonly Family[]): Settings => [
+	[`ipv6/conf/${ifname}/accept_ra`, '0'],
 	...(families.includes(6)
 		? ([
-				[`net/ipv6/conf/${ifname}/accept_dad`, '0'],
-				['net/ipv6/conf/all/disable_ipv6', '0'],
-				[`net/ipv6/conf/${ifname}/disable_ipv6`, '0'],
+				[`ipv6/conf/${ifname}/accept_dad`, '0'],
+				['ipv6/conf/all/disable_ipv6', '0'],
+				[`ipv6/conf/${ifname}/disable_ipv6`, '0'],
 			] as const)
 		: []),
 ];
 
 export type WiringDeps = {
 	/** Of the node's netns. */
-	readonly kernel: Pick<Kernel, 'listLinks' | 'deleteLink' | 'setLink'>;
-	/** Makes the pair, alias set, in the node's netns. */
-	readonly createPodLink: (link: PodLink) => Promise<KernelError | undefined>;
-	/** A kernel of the netns at that path; the caller closes it. Throws when the path is no netns. */
-	readonly openKernelIn: (netns: string) => Kernel | Promise<Kernel>;
-	/** Writes settings in the netns at that path, or in the node's (undefined). IPv6 ones may be absent in the kernel. */
-	readonly writeSysctls: (netns: string | undefined, settings: Sysctls) => KernelError | undefined;
+	readonly kernel: Pick<Kernel, 'listLinks' | 'deleteLink' | 'setLink' | 'createPodLink'>;
+	/** A kernel of the netns at that path (without notifications); closed after use. Throws when the path is no netns. */
+	readonly openKernelIn: (netns: string) => Kernel;
+	/** The sysctls of the netns at that path, or of the node's (undefined). */
+	readonly sysctlsIn: (netns: string | undefined) => Sysctls;
 };
 
 /**
@@ -161,7 +160,7 @@ export const wirePod = async (
 	const families = [...new Set(attachment.addresses.map(familyOf))];
 	const { alias, mtu } = options;
 	if (!options.existing) {
-		const error = await deps.createPodLink({
+		const error = await deps.kernel.createPodLink({
 			hostName: hostInterface,
 			hostLladdr: hostMac,
 			alias,
@@ -172,12 +171,12 @@ export const wirePod = async (
 		if (error !== undefined) return error.message;
 	}
 	const hostFailure =
-		deps.writeSysctls(undefined, hostSysctls(hostInterface, families)) ??
-		deps.writeSysctls(netns, podSysctls(ifname, families)) ??
+		writeSettings(deps.sysctlsIn(undefined), hostSysctls(hostInterface, families)) ??
+		writeSettings(deps.sysctlsIn(netns), podSysctls(ifname, families)) ??
 		(await deps.kernel.setLink(hostInterface, { up: true, ...(options.existing && { alias, mtu, lladdr: hostMac }) }));
 	if (hostFailure !== undefined) return hostFailure.message;
 
-	const pod = await deps.openKernelIn(netns);
+	const pod = deps.openKernelIn(netns);
 	try {
 		const linkFailure =
 			(await pod.setLink('lo', { up: true })) ??
@@ -192,6 +191,17 @@ export const wirePod = async (
 	} finally {
 		pod.close();
 	}
+};
+
+const writeSettings = (sysctls: Sysctls, settings: Settings): KernelError | undefined => {
+	const hasIPv6 = sysctls.read('ipv6/conf/all/disable_ipv6') !== undefined;
+	for (const [name, value] of settings) {
+		// A kernel without IPv6 has none of it to switch off; a pod with an IPv6 address gets its error from the address.
+		if (name.startsWith('ipv6/') && !hasIPv6) continue;
+		const error = sysctls.write(name, value);
+		if (error !== undefined) return error;
+	}
+	return undefined;
 };
 
 const applyAll = async <V>(
@@ -210,7 +220,7 @@ const applyAll = async <V>(
 /** Removes the pair, which takes addresses, routes and neighbours of both ends with it. Fine when it is gone already. */
 export const unwirePod = async (deps: WiringDeps, hostInterface: string): Promise<string | undefined> => {
 	const error = await deps.kernel.deleteLink(hostInterface);
-	return error === undefined || error.code === 'ENODEV' ? undefined : error.message;
+	return error?.message;
 };
 
 export type Inspection = {
@@ -229,7 +239,7 @@ export const inspectPod = async (deps: WiringDeps, attachment: Attachment, alias
 	if (host.alias !== alias) problems.push(`${hostInterface} has the alias "${host.alias}" instead of "${alias}"`);
 	if (!host.up) problems.push(`${hostInterface} is down`);
 	if (host.lladdr !== hostMac) problems.push(`${hostInterface} has the MAC ${host.lladdr} instead of ${hostMac}`);
-	const pod = await deps.openKernelIn(netns);
+	const pod = deps.openKernelIn(netns);
 	try {
 		const own = (await pod.listLinks()).find((link) => link.name === ifname);
 		if (own === undefined || !isPeer(host, own)) {
@@ -255,7 +265,9 @@ export const inspectPod = async (deps: WiringDeps, attachment: Attachment, alias
 				);
 			}
 		}
-		problems.push(...(await missingNeighbours(pod, wanted.neighbours)).map((text) => `${text} in the pod`));
+		problems.push(
+			...(await missingNeighbours(pod.neighbours(ifname), wanted.neighbours)).map((text) => `${text} in the pod`),
+		);
 		return { paired: true, problems };
 	} finally {
 		pod.close();
@@ -273,22 +285,11 @@ export const sameRoute = (read: Route, wanted: Route): boolean =>
 
 /** Neighbours that are absent or have another MAC, in words. Reads the kernel. */
 export const missingNeighbours = async (
-	kernel: Pick<Kernel, 'neighbours'>,
+	reconciler: Pick<Reconciler<Neighbour>, 'resync' | 'actual' | 'keyOf'>,
 	wanted: readonly Neighbour[],
 ): Promise<readonly string[]> => {
-	const problems: string[] = [];
-	for (const dev of new Set(wanted.map((one) => one.dev))) {
-		const reconciler = kernel.neighbours(dev);
-		await reconciler.resync();
-		const actual = [...reconciler.actual().values()];
-		for (const one of wanted) {
-			if (
-				one.dev === dev &&
-				!actual.some((n) => n.dev === dev && n.address === one.address && n.lladdr === one.lladdr)
-			) {
-				problems.push(`the neighbour ${one.address} lladdr ${one.lladdr} is gone from ${dev}`);
-			}
-		}
-	}
-	return problems;
+	await reconciler.resync();
+	return wanted
+		.filter((one) => reconciler.actual().get(reconciler.keyOf(one))?.lladdr !== one.lladdr)
+		.map(({ dev, address, lladdr }) => `the neighbour ${address} lladdr ${lladdr} is gone from ${dev}`);
 };
