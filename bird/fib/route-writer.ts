@@ -94,6 +94,7 @@ export const createRouteWriter = ({ routes, log, timers, resync }: RouteWriterOp
 				noteFailures((await routes.apply()).failed);
 			}
 		} catch (error) {
+			if (closed) return;
 			log.error({ error: String(error) }, 'routes could not be read or written; what is there stays, trying again');
 			resyncWanted = false;
 			dirty = false;
