@@ -136,22 +136,15 @@ export const createReconciler = <V>(
 		}
 		tellDrift([...drifted].filter(differs));
 		drifted.clear();
-		const keys = [...delta.toWrite];
 		const { first } = resource;
-		const isFirst = (key: string): boolean => {
+		const early: string[] = [];
+		const late: string[] = [];
+		for (const key of delta.toWrite) {
 			const value = delta.wanted.get(key);
-			return first === undefined || (value !== undefined && first(value));
-		};
-		const writing = (key: string): boolean => delta.toWrite.has(key);
-		await carryOut(keys.filter(isFirst), writing, written, failed);
-		if (first !== undefined) {
-			await carryOut(
-				keys.filter((key) => !isFirst(key)),
-				writing,
-				written,
-				failed,
-			);
+			if (first === undefined || value === undefined || first(value)) early.push(key);
+			else late.push(key);
 		}
+		for (const keys of [early, late]) await carryOut(keys, (key) => delta.toWrite.has(key), written, failed);
 		await carryOut([...delta.toDelete()], (key) => delta.toDelete().has(key), deleted, failed);
 		return { written, deleted, failed };
 	};

@@ -52,28 +52,30 @@ const put = (routes: Map<string, Route>, route: Route): void => {
 /** Tag of routes by a gateway alone: which device the kernel chose is not known until the next read. */
 export const anyDevice = '';
 
-type Mode = 'add' | 'replace' | 'delete';
-type Task = { readonly mode: Mode; readonly route: Route; readonly at: number };
+type Task = Change<Route>;
 
-const describe = ({ mode, route }: Task): string => `${mode} route ${describeRoute(route)}`;
+const modeOf = ({ wanted, actual }: Task): 'add' | 'replace' | 'delete' =>
+	wanted === undefined ? 'delete' : actual === undefined ? 'add' : 'replace';
+const routeOf = ({ wanted, actual }: Task): Route => (wanted ?? actual) as Route;
+const describe = (task: Task): string => `${modeOf(task)} route ${describeRoute(routeOf(task))}`;
 
 const gone = new Set(['ESRCH', 'ENOENT', 'ENODEV']);
 
 export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Owner): Resource<Route> => {
-	const encode = (writer: NetlinkWriter, { mode, route }: Task): string | undefined => {
-		if (mode === 'delete') return writeRouteDeletion(writer, route);
+	const encode = (writer: NetlinkWriter, { wanted: route, actual }: Task): string | undefined => {
+		if (route === undefined) return writeRouteDeletion(writer, actual as Route);
 		if (route.protocol !== owner.protocol || route.metric !== owner.metric) {
 			return `it bears protocol ${route.protocol} and metric ${route.metric}, its owner ${owner.protocol} and ${owner.metric}`;
 		}
-		const flags = mode === 'add' ? nl.NLM_F_CREATE | nl.NLM_F_EXCL : nl.NLM_F_REPLACE;
+		const flags = actual === undefined ? nl.NLM_F_CREATE | nl.NLM_F_EXCL : nl.NLM_F_REPLACE;
 		return writeRoute(writer, route, flags, links.indexOf);
 	};
 
 	/** Who has the prefixes that adds found taken, by prefix; one dump a family. */
 	const holders = async (tasks: readonly Task[]): Promise<ReadonlyMap<string, Route>> => {
-		const wanted = new Set(tasks.map((task) => task.route.dst));
+		const wanted = new Set(tasks.map((task) => task.key));
 		const found = new Map<string, Route>();
-		for (const family of new Set(tasks.map((task) => familyOf(task.route.dst)))) {
+		for (const family of new Set(tasks.map((task) => familyOf(task.key)))) {
 			await dumpRoutes(socket, links, family, 0, () => (route) => {
 				if (route.metric === owner.metric && wanted.has(route.dst)) found.set(route.dst, route);
 			});
@@ -81,43 +83,53 @@ export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Ow
 		return found;
 	};
 
-	const attempt = async (tasks: readonly Task[], outcomes: Outcome[], retry: boolean): Promise<void> => {
+	const attempt = async (tasks: readonly Task[], retry: boolean): Promise<readonly Outcome[]> => {
 		const errors = await socket.request(tasks, encode, describe);
+		if (errors.every((error) => error === undefined)) return errors;
+		const outcomes: Outcome[] = [...errors];
+		const at = new Map<string, number>();
 		const again: Task[] = [];
 		const taken: Task[] = [];
 		const devices: Task[] = [];
 		for (let i = 0; i < tasks.length; i++) {
 			const task = tasks[i] as Task;
 			const error = errors[i];
-			outcomes[task.at] = error;
 			if (error === undefined) continue;
-			if (task.mode === 'delete') {
-				if (gone.has(error.code)) outcomes[task.at] = 'untouched';
-			} else if (error.code === 'EEXIST' && task.mode === 'add') taken.push(task);
-			else if (!retry) continue;
-			else if (task.mode === 'replace' && gone.has(error.code) && error.code !== 'ENODEV') {
-				again.push({ ...task, mode: 'add' });
+			at.set(task.key, i);
+			const mode = modeOf(task);
+			if (mode === 'delete') {
+				if (gone.has(error.code)) outcomes[i] = 'untouched';
+			} else if (error.code === 'EEXIST' && mode === 'add') taken.push(task);
+			else if (mode === 'replace' && (error.code === 'ENOENT' || error.code === 'ESRCH')) {
+				again.push({ ...task, actual: undefined });
 			} else devices.push(task);
 		}
 		if (taken.length > 0) {
 			const found = await holders(taken);
 			for (const task of taken) {
-				const holder = found.get(task.route.dst);
+				const i = at.get(task.key) as number;
+				const holder = found.get(task.key);
 				if (holder?.protocol === owner.protocol) {
-					if (sameRoute(task.route, holder)) outcomes[task.at] = 'untouched';
-					else if (retry) again.push({ ...task, mode: 'replace' });
+					if (sameRoute(routeOf(task), holder)) outcomes[i] = 'untouched';
+					else again.push({ ...task, actual: holder });
 					continue;
 				}
-				const error = outcomes[task.at] as KernelError;
 				const who = holder === undefined ? 'a route of another type' : describeRoute(holder);
 				const message = `Could not ${describe(task)}: EEXIST (the prefix and metric are held by ${who}, which is not ours and is left alone). Remove that route, or its owner's claim to the metric.`;
-				outcomes[task.at] = { ...error, message };
+				outcomes[i] = { ...(errors[i] as KernelError), message };
 			}
 		}
+		if (!retry) return outcomes;
 		// An interface made anew under its old name has another index than the one remembered.
-		const names = new Set(devices.flatMap(({ route }) => route.nextHops.flatMap((hop) => hop.dev ?? [])));
+		const names = new Set(devices.flatMap((task) => routeOf(task).nextHops.flatMap((hop) => hop.dev ?? [])));
 		if (links.renew(names)) again.push(...devices);
-		if (again.length > 0) await attempt(again, outcomes, false);
+		if (again.length > 0) {
+			const second = await attempt(again, false);
+			again.forEach((task, i) => {
+				outcomes[at.get(task.key) as number] = second[i];
+			});
+		}
+		return outcomes;
 	};
 
 	return {
@@ -146,14 +158,6 @@ export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Ow
 			}
 			return routes;
 		},
-		write: async (changes: readonly Change<Route>[]) => {
-			const outcomes: Outcome[] = new Array(changes.length);
-			const tasks = changes.map(({ wanted, actual }, at): Task => {
-				if (wanted === undefined) return { mode: 'delete', route: actual as Route, at };
-				return { mode: actual === undefined ? 'add' : 'replace', route: wanted, at };
-			});
-			await attempt(tasks, outcomes, true);
-			return outcomes;
-		},
+		write: (changes) => attempt(changes, true),
 	};
 };
