@@ -24,13 +24,15 @@ const canonicalPort = (text: string): string | undefined => {
  * (net/netfilter/ipset/ip_set_hash_net.c); undefined when the text is no member of such a set.
  */
 export const canonicalMember = (text: string, type: SetType, family: Family): readonly string[] | undefined => {
-	if (type === 'hash:ip' && family === 4 && plainV4.test(text)) return [text];
+	if (type === 'hash:ip' && family === 4 && text !== '0.0.0.0' && plainV4.test(text)) return [text];
 	const comma = text.indexOf(',');
 	const needsRest = type === 'hash:ip,port' || type === 'hash:net,port' || type === 'hash:net,iface';
 	if (comma >= 0 !== needsRest) return undefined;
 	const prefix = parsePrefix(comma < 0 ? text : text.slice(0, comma));
 	if (prefix === undefined || prefix.family !== family) return undefined;
 	if (type.startsWith('hash:ip') && prefix.length !== bitsOf(family)) return undefined;
+	// The kernel takes no unspecified address there (ip_set_hash_ip.c), and no packet has a use for it.
+	if (type.startsWith('hash:ip') && prefix.value === 0n) return undefined;
 	let rest = '';
 	if (needsRest) {
 		const given = text.slice(comma + 1);
