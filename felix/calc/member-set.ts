@@ -25,6 +25,14 @@ export const createMemberSet = (
 	/** Member to whether it is added (true) or removed. */
 	const pending = new Map<string, boolean>();
 	const change = (member: string, present: boolean): void => {
+		if (spec === undefined) {
+			// Nobody has seen it yet: filled in place.
+			if (members.has(member) === present) return;
+			if (present) members.add(member);
+			else members.delete(member);
+			onChange();
+			return;
+		}
 		if (pending.get(member) === !present) {
 			pending.delete(member);
 		} else if (members.has(member) !== present && !pending.has(member)) {
