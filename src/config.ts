@@ -85,8 +85,12 @@ const fromEnvironment = (environment: NodeJS.ProcessEnv): { values: Record<strin
 	for (const [variable, text] of Object.entries(environment)) {
 		if (!variable.startsWith('MANX_') || text === undefined) continue;
 		const key = keyOf.get(variable);
-		if (key === undefined) unknown.push(variable);
-		else if (key === 'datastore') values[key] = { kind: 'directory', path: text };
+		if (key === undefined) {
+			// Kubernetes tells a pod of every Service, one named manx-metrics too: MANX_METRICS_SERVICE_HOST, _PORT_80_TCP.
+			if (!/_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP|SCTP).*)?$/.test(variable)) unknown.push(variable);
+		}
+		if (key === undefined) continue;
+		if (key === 'datastore') values[key] = { kind: 'directory', path: text };
 		else if (Array.isArray(shape[key as keyof typeof shape].safeParse(undefined).data)) {
 			values[key] = text.split(',').filter((item) => item !== '');
 		} else if (/^(true|false|\d+)$/.test(text) && !['nodeName', 'nodeAddress'].includes(key)) {

@@ -40,6 +40,12 @@ describe('settings', () => {
 		assert.deepEqual(result.settings.nonMasqueradeCIDRs, ['10.0.0.0/8', 'fd00::/8']);
 	});
 
+	it('overlook what Kubernetes tells of Services', () => {
+		assert.ok(
+			loadSettings(undefined, { MANX_METRICS_SERVICE_HOST: '10.0.0.1', MANX_X_PORT_80_TCP_ADDR: '10.0.0.1' }).ok,
+		);
+	});
+
 	const refused: [string, NodeJS.ProcessEnv, RegExp][] = [
 		['masqerade: false', {}, /no setting 'masqerade'\. Did you mean 'masquerade'\?/],
 		['mode: tunnel', {}, /^Setting mode: /],
