@@ -99,7 +99,7 @@ const howToGoOn = (name: string): string => {
 	return [
 		'The lab stays up. Go on:',
 		`  npm run lab -- status${suffix}                               what is there`,
-		`  npm run lab -- exec${suffix} default/p1 -- ping -c 3 10.244.2.2   a command in a pod (node/n1, router/tor, out/out1 too)`,
+		`  npm run lab -- exec${suffix} default/p1 -- ping -c 3 10.244.2.1   a command in a pod (node/n1, router/tor, out/out1 too)`,
 		`  npm run lab -- apply${suffix} -f policy.yaml                 add or change objects; wait: until they are in force`,
 		`  npm run lab -- check${suffix}                                all pairs again`,
 		`  npm run lab -- down${suffix}                                 remove it all`,
@@ -176,9 +176,16 @@ export const labCommand = (): Command => {
 		.enablePositionalOptions();
 	const add = (name: string, description: string): Command =>
 		lab.command(name).description(description).option('--name <name>', 'of the lab (default: lab)');
-	/** The lab's name, given before or after the subcommand. */
+	/** A subcommand's options; those given before its name (`lab --nodes 2 up`) count too. */
+	const merged = (command: Command): Flags => {
+		const given = Object.entries(lab.opts()).filter(
+			([key]) => lab.getOptionValueSource(key) === 'cli' && command.getOptionValueSource(key) !== 'cli',
+		);
+		return { ...command.opts<Flags>(), ...Object.fromEntries(given) };
+	};
+	const on = (handle: (flags: Flags) => Promise<void>) => (_: unknown, command: Command) => handle(merged(command));
 	const nameOf = (flags: Flags): string => {
-		const name = flags.name ?? lab.opts<Flags>().name ?? 'lab';
+		const name = flags.name ?? 'lab';
 		checkLabName(name);
 		return name;
 	};
@@ -189,65 +196,76 @@ export const labCommand = (): Command => {
 			return demo(() => upOptions(name, flags), name);
 		}),
 	);
-	withUpOptions(add('up', 'bring a lab up')).action((flags: Flags) =>
-		guarded(programsFor(flags), async () => {
-			const started = performance.now();
-			const up = await bringUp(upOptions(nameOf(flags), flags), progress);
-			console.log(`Lab "${up.name}" is up (${duration(started)}).`);
-			return 0;
-		}),
+	withUpOptions(add('up', 'bring a lab up')).action(
+		on((flags) =>
+			guarded(programsFor(flags), async () => {
+				const started = performance.now();
+				const up = await bringUp(upOptions(nameOf(flags), flags), progress);
+				console.log(`Lab "${up.name}" is up (${duration(started)}).`);
+				return 0;
+			}),
+		),
 	);
 	add('apply', 'write objects; start pods that are new')
 		.option('-f, --file <path>', 'YAML file, folder or - (may be repeated)', collect)
-		.action((flags: Flags) =>
-			guarded(basicPrograms, async () =>
-				print(await applyObjects(nameOf(flags), readManifests(needsFile(flags, 'applied')))),
+		.action(
+			on((flags) =>
+				guarded(basicPrograms, async () =>
+					print(await applyObjects(nameOf(flags), readManifests(needsFile(flags, 'applied')))),
+				),
 			),
 		);
 	add('delete', 'delete objects; end their pods')
 		.option('-f, --file <path>', 'YAML file, folder or - (may be repeated)', collect)
-		.action((flags: Flags) =>
-			guarded(basicPrograms, async () =>
-				print(await deleteObjects(nameOf(flags), readManifests(needsFile(flags, 'deleted')))),
+		.action(
+			on((flags) =>
+				guarded(basicPrograms, async () =>
+					print(await deleteObjects(nameOf(flags), readManifests(needsFile(flags, 'deleted')))),
+				),
 			),
 		);
 	add('wait', 'return when every daemon has applied everything written so far')
 		.option('--timeout <seconds>', 'how long at most', seconds, 30)
-		.action((flags: Flags) => guarded(['ip'], () => wait(nameOf(flags), flags.timeout)));
+		.action(on((flags) => guarded(['ip'], () => wait(nameOf(flags), flags.timeout))));
 	add('status', 'what is there and whether it is in sync')
 		.addOption(new Option('-o, --output <format>', 'a table, or JSON').choices(['table', 'json']).default('table'))
-		.action((flags: Flags) =>
-			guarded(['ip'], async () => {
-				const plan = loadLab(nameOf(flags));
-				console.log(
-					flags.output === 'json' ? JSON.stringify(await statusOfLab(plan), null, 2) : await readableStatus(plan),
-				);
-				return 0;
-			}),
+		.action(
+			on((flags) =>
+				guarded(['ip'], async () => {
+					const plan = loadLab(nameOf(flags));
+					console.log(
+						flags.output === 'json' ? JSON.stringify(await statusOfLab(plan), null, 2) : await readableStatus(plan),
+					);
+					return 0;
+				}),
+			),
 		);
 	add('exec', 'run a command in a pod (NS/POD), or in node/NAME, router/tor, out/NAME')
 		.argument('<target>')
 		.argument('<command...>')
 		.passThroughOptions()
-		.action((target: string, command: readonly string[], flags: Flags) =>
-			guarded(['ip'], () =>
+		.action((target: string, argv: readonly string[], _: unknown, command: Command) =>
+			guarded(['ip'], () => {
+				const netns = netnsOfTarget(loadLab(nameOf(merged(command))), target);
 				// Commander hands the separating `--` on together with what follows it.
-				execIn(netnsOfTarget(loadLab(nameOf(flags)), target), command[0] === '--' ? command.slice(1) : command),
-			),
+				return execIn(netns, argv[0] === '--' ? argv.slice(1) : argv);
+			}),
 		);
-	add('check', 'every pod to every pod and the outside, both families, no tunnel').action((flags: Flags) =>
-		guarded(basicPrograms, () => check(nameOf(flags))),
+	add('check', 'every pod to every pod and the outside, both families, no tunnel').action(
+		on((flags) => guarded(basicPrograms, () => check(nameOf(flags)))),
 	);
-	add('down', 'remove the lab: processes, namespaces, files').action((flags: Flags) =>
-		guarded(['ip'], async () => {
-			const name = nameOf(flags);
-			const started = performance.now();
-			const there = hasTraces(name) && (await bringDown(name));
-			console.log(
-				there ? `Lab "${name}" is gone (${duration(started)}).` : `There is no lab "${name}"; nothing to do.`,
-			);
-			return 0;
-		}),
+	add('down', 'remove the lab: processes, namespaces, files').action(
+		on((flags) =>
+			guarded(['ip'], async () => {
+				const name = nameOf(flags);
+				const started = performance.now();
+				const there = hasTraces(name) && (await bringDown(name));
+				console.log(
+					there ? `Lab "${name}" is gone (${duration(started)}).` : `There is no lab "${name}"; nothing to do.`,
+				);
+				return 0;
+			}),
+		),
 	);
 	return lab;
 };

@@ -104,7 +104,14 @@ export const startPods = async (lab: Lab, pods: readonly Manifest[]): Promise<Po
 		fresh.map((netns) => `netns add ${netns}`),
 	);
 	await pool(fresh, parallel, (netns) => ipBatch(netns, ['link set lo up']));
-	return [...outcomes, ...(await pool(start, parallel, ({ pod, sandbox }) => startOne(lab, pod, sandbox)))];
+	// One after the other on each node: addresses are handed out in the order of the pods, for people to foresee.
+	const nodes = [...Map.groupBy(start, ({ sandbox }) => sandbox.node).values()];
+	const started = await pool(nodes, parallel, async (ofNode) => {
+		const done: PodOutcome[] = [];
+		for (const { pod, sandbox } of ofNode) done.push(await startOne(lab, pod, sandbox));
+		return done;
+	});
+	return [...outcomes, ...started.flat()];
 };
 
 const removeSandboxes = async (lab: string, sandboxes: readonly Sandbox[]): Promise<void> => {
