@@ -50,6 +50,7 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 	const links = createLinkTable(socket);
 	const feeds = createFeeds({ socket, links, inside, log, watch, watchBufferBytes });
 	const conntrack = conntrackDeleter(inside);
+	let closed = false;
 
 	const change = (name: string, how: LinkChange): KernelError | undefined =>
 		socket.requestSync(
@@ -124,6 +125,8 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 		deleteConntrack: conntrack.delete,
 		watch: feeds.watch,
 		close: () => {
+			if (closed) return;
+			closed = true;
 			feeds.close();
 			conntrack.close();
 			socket.close();

@@ -26,6 +26,7 @@ const step = fc.oneof(
 	fc.record({ do: fc.constant('notify' as const), count: fc.integer({ min: 1, max: 3 }) }),
 	fc.record({ do: fc.constant('lose' as const) }),
 	fc.record({ do: fc.constant('refuse' as const), keys: fc.subarray(keys) }),
+	fc.record({ do: fc.constant('meddle' as const), key, thing: fc.option(thing, { nil: undefined }) }),
 	fc.record({ do: fc.constant('sweep' as const), on: fc.boolean() }),
 );
 
@@ -35,6 +36,8 @@ const createModel = (start: readonly Thing[]) => {
 	const writes: Change<Thing>[] = [];
 	let refused: ReadonlySet<string> = new Set();
 	let drainsDuringWrites = 0;
+	/** What somebody does right after our next write, with its notification overtaking our acknowledgement. */
+	let meddling: { readonly key: string; readonly thing: Thing | undefined } | undefined;
 	const feed = createReconciler<Thing>(
 		{
 			name: 'things',
@@ -57,6 +60,11 @@ const createModel = (start: readonly Thing[]) => {
 					return undefined;
 				});
 				notify(drainsDuringWrites);
+				if (meddling !== undefined) {
+					foreign(meddling.key, meddling.thing);
+					notify(notifications.length);
+					meddling = undefined;
+				}
 				return outcomes;
 			},
 		},
@@ -81,7 +89,11 @@ const createModel = (start: readonly Thing[]) => {
 			notifications.length = 0;
 			feed.doubt();
 		},
+		meddle: (key: string, thing: Thing | undefined) => {
+			meddling = { key, thing: thing && { key, value: thing.value } };
+		},
 		refuse: (keys: readonly string[]) => {
+			meddling = undefined;
 			refused = new Set(keys);
 			drainsDuringWrites = keys.length;
 		},
@@ -105,6 +117,7 @@ test('whatever happens in between, the kernel ends as wanted, and a pass over it
 				else if (action.do === 'notify') model.notify(action.count);
 				else if (action.do === 'lose') model.lose();
 				else if (action.do === 'refuse') model.refuse(action.keys);
+				else if (action.do === 'meddle') model.meddle(action.key, action.thing);
 				else reconciler.sweep(action.on);
 				if (running.length > 2) await running.shift();
 			}
