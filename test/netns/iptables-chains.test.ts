@@ -139,6 +139,30 @@ for (const family of [4, 6] as const) {
 				assert.deepEqual(await chains.resync(), { drifted: [] });
 			});
 
+			test('a hook before a final reject comes, and is kept, before the rule that lets nothing past', async () => {
+				const wanted = ruleset({ ...base, 'filter MANX-ACCEPT': ['-j ACCEPT'] }, [
+					forward,
+					{ table: 'filter', chain: 'FORWARD', position: 'before-reject', rule: '-j MANX-ACCEPT' },
+				]);
+				netns.sh(`${tool} -N ufw-reject && ${tool} -A ufw-reject -p udp -j DROP && ${tool} -A ufw-reject -j REJECT`);
+				netns.sh(`${tool} -A FORWARD -i lo -j DROP`);
+				await apply(wanted);
+				assert.deepEqual(rulesOf('FORWARD'), ['-j MANX-FORWARD', '-i lo -j DROP', '-j MANX-ACCEPT']);
+				netns.sh(
+					`${tool} -I FORWARD 2 -m comment --comment "the end" -j ufw-reject; ${tool} -A FORWARD -i eth9 -j DROP`,
+				);
+				assert.deepEqual(await chains.resync(), { drifted: ['filter FORWARD hook'] });
+				await apply(wanted);
+				assert.deepEqual(rulesOf('FORWARD'), [
+					'-j MANX-FORWARD',
+					'-j MANX-ACCEPT',
+					'-m comment --comment "the end" -j ufw-reject',
+					'-i lo -j DROP',
+					'-i eth9 -j DROP',
+				]);
+				assert.deepEqual(await chains.resync(), { drifted: [] });
+			});
+
 			test('what others flushed, edited or deleted comes back after a resync that names it', async () => {
 				const wanted = ruleset({ ...base, 'filter MANX-MORE': ['-j RETURN'] });
 				await apply(wanted);

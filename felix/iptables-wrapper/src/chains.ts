@@ -1,6 +1,7 @@
 /** Keeps the chains of one family and backend as wanted; contract in types.ts, the writing itself in plan.ts. */
 import { findRefused } from './find-refused.ts';
-import { type Actual, actualOf, hookLines, planOf, sameRules, splitKey } from './plan.ts';
+import { hookLines } from './hooks.ts';
+import { type Actual, actualOf, planOf, sameRules, splitKey } from './plan.ts';
 import { explainRestore, type RestoreFailure } from './restore-error.ts';
 import { parseSave } from './save.ts';
 import { createSerial } from './serial.ts';
@@ -133,7 +134,8 @@ export const createChains = (options: ChainsOptions): Chains => {
 		for (const key of new Set([...foreign.keys(), ...wanted.hooks.map((hook) => `${hook.table} ${hook.chain}`)])) {
 			const [table, chain] = splitKey(key);
 			const hooks = wanted.hooks.filter((hook) => hook.table === table && hook.chain === chain);
-			if (hookLines(chain, foreign.get(key) ?? [], hooks, [], prefix).length > 0) drifted.push(`${key} hook`);
+			if (hookLines({ table, chain, wanted: hooks, dropped: [], prefix }, foreign).length > 0)
+				drifted.push(`${key} hook`);
 		}
 		return drifted;
 	};

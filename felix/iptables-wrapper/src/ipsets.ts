@@ -281,6 +281,7 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			}
 			return work;
 		});
+		for (const name of written.keys()) if (!wanted.has(name) && !kernel?.has(name)) written.delete(name);
 		const unwanted = [...(kernel?.keys() ?? [])].filter((name) => !wanted.has(name));
 		if (unwanted.length === 0) return removed;
 		const used = await inUse(unwanted);

@@ -5,8 +5,8 @@
  * taken out and put in, rules appended, and stale chains deleted last, when nothing leads to them any more. A table is
  * committed as a whole by both backends, so no packet sees a step in between.
  */
+import { hookLines } from './hooks.ts';
 import { normaliseRule } from './normalise.ts';
-import { targetOf } from './rule.ts';
 import type { ParsedSave } from './save.ts';
 import type { Hook, Ruleset, Table } from './types.ts';
 
@@ -65,47 +65,6 @@ const sharedStart = (a: readonly string[], b: readonly string[]): number => {
 
 export const sameRules = (a: readonly string[], b: readonly string[]): boolean =>
 	a === b || (a.length === b.length && sharedStart(a, b) === a.length);
-
-/** Lines that bring the hooks of one foreign chain in order; none when they are. `rules` is what the chain holds. */
-export const hookLines = (
-	chain: string,
-	rules: readonly string[],
-	wanted: readonly Hook[],
-	dropped: readonly Hook[],
-	prefix: string,
-): string[] => {
-	const canonical = rules.map(normaliseRule);
-	const firsts = wanted.filter((hook) => hook.position === 'first').map((hook) => hook.rule);
-	const appends = wanted.filter((hook) => hook.position === 'append').map((hook) => hook.rule);
-	const firstForms = firsts.map(normaliseRule);
-	const appendForms = appends.map(normaliseRule);
-	const droppedForms = new Set(dropped.map((hook) => normaliseRule(hook.rule)));
-	const lines: string[] = [];
-
-	const topIsRight = firstForms.every((form, i) => canonical[i] === form);
-	const onlyThere = canonical.every((form, i) => i < firstForms.length || !firstForms.includes(form));
-	const rewriteTop = !topIsRight || !onlyThere;
-	const seen = new Map<string, number>();
-	for (const [i, form] of canonical.entries()) {
-		const text = rules[i] as string;
-		const inFirsts = firstForms.includes(form);
-		const inAppends = appendForms.includes(form);
-		if (inFirsts) {
-			if (rewriteTop) lines.push(`-D ${chain} ${text}`);
-		} else if (inAppends) {
-			const count = (seen.get(form) ?? 0) + 1;
-			seen.set(form, count);
-			if (count > 1) lines.push(`-D ${chain} ${text}`);
-		} else if (targetOf(text)?.startsWith(prefix) || droppedForms.has(form)) {
-			lines.push(`-D ${chain} ${text}`);
-		}
-	}
-	if (rewriteTop) lines.push(...firsts.map((rule, i) => `-I ${chain} ${i + 1} ${rule}`));
-	for (const [i, rule] of appends.entries()) {
-		if (!seen.has(appendForms[i] as string)) lines.push(`-A ${chain} ${rule}`);
-	}
-	return lines;
-};
 
 const groupHooks = (hooks: readonly Hook[]): Map<ChainKey, Hook[]> => {
 	const groups = new Map<ChainKey, Hook[]>();
@@ -175,7 +134,7 @@ export const planOf = (actual: Actual, wanted: Ruleset, before: readonly Hook[],
 				homeless.push(...group);
 				continue;
 			}
-			const lines = hookLines(chain, rules ?? [], group, gone.get(key) ?? [], prefix);
+			const lines = hookLines({ table, chain, wanted: group, dropped: gone.get(key) ?? [], prefix }, actual.foreign);
 			if (lines.length === 0) continue;
 			linesOf(table).hooks.push(...lines);
 			changed.push({ table, name: `${key} hook` });

@@ -23,8 +23,12 @@ export type Hook = {
 	readonly table: Table;
 	/** Built-in or foreign chain: FORWARD, PREROUTING ... */
 	readonly chain: string;
-	/** First rule of the chain (kept first), or last when it was appended (its place is not fought over). */
-	readonly position: 'first' | 'append';
+	/**
+	 * First rule of the chain (kept first); or last when it was appended (its place is not fought over); or kept before
+	 * the first rule that rejects or drops everything, itself or by a jump to a chain that does (ufw, firewalld), and
+	 * appended where there is none.
+	 */
+	readonly position: 'first' | 'append' | 'before-reject';
 	readonly rule: string;
 };
 
@@ -87,7 +91,8 @@ export type Ipsets = {
  *
  *   createChains({ family, backend, prefix: 'MANX-', run, lockSeconds? }): Chains
  *   createIpsets({ prefix: 'manx-', run }): Ipsets
- *   detectBackend(run, family): Promise<{ backend: Backend, reason: string, mixed: boolean }>
+ *   detectBackend(run, family, ownPrefix = 'MANX-'): Promise<{ backend: Backend, reason: string, mixed: boolean }>
  *       the one the host's other rules use; nft when there are none and both work
+ *       rules and chains of the owner do not count
  *   parseSave(text): tables, chains, rules     normaliseRule(text): the canonical form two spellings of one rule share
  */
