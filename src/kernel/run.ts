@@ -30,12 +30,16 @@ export const createRun =
 					stderr: reason === '' ? said : `${said}${said === '' || said.endsWith('\n') ? '' : '\n'}${reason}\n`,
 				});
 			};
-			const child = spawn(file, [...args], { env: { ...process.env, ...env }, stdio: 'pipe' });
+			const child = spawn(file, [...args], { env: { ...process.env, ...env }, stdio: 'pipe', detached: true });
 			const timer = setTimeout(() => {
 				status = 124;
 				reason = `${file} did not end within ${timeoutMs / 1000} s and was killed. Is something else holding its lock?`;
-				child.kill('SIGKILL');
-				// A grandchild may keep the pipes open: what there is now is the answer.
+				// The whole group: what a wrapper script started would go on holding the lock, and our pipes.
+				if (child.pid !== undefined) {
+					try {
+						process.kill(-child.pid, 'SIGKILL');
+					} catch {}
+				}
 				child.stdout.destroy();
 				child.stderr.destroy();
 			}, timeoutMs);
