@@ -184,10 +184,13 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, log }: Fel
 		[links, interfaces] = await Promise.all([kernel.listLinks(), kernel.listAddresses()]);
 	};
 
-	const bringSysctls = (): void => {
+	let failedSettings = '';
+	const bringSysctls = (): readonly string[] => {
 		const { changed, failed } = applyHostSysctls(sysctls, savedSysctls);
 		if (changed.length > 0) log.info({ changed }, `kernel settings brought in order: ${changed.join(', ')}`);
-		for (const failure of failed) log.error({}, failure);
+		if (failed.join() !== failedSettings) for (const failure of failed) log.error({}, failure);
+		failedSettings = failed.join();
+		return changed;
 	};
 
 	const keyOfAttachment = (attachment: Attachment): string => `${attachment.podNamespace}/${attachment.podName}`;
@@ -233,6 +236,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, log }: Fel
 					attachments,
 				),
 			nodeAddresses: () => addresses,
+			settings: bringSysctls,
 			log: log.child({ part: 'dataplane' }),
 			rulesCheckSeconds,
 			resyncSeconds: settings.resyncSeconds,

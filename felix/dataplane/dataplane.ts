@@ -24,6 +24,8 @@ export type DataplaneDeps = {
 	readonly desired: (attachments: Iterable<Attachment>) => Desired;
 	/** The same object as long as they are the same. */
 	readonly nodeAddresses: () => { readonly 4?: string; readonly 6?: string };
+	/** Brings the node's kernel settings in order; those that were not, in words. */
+	readonly settings: () => readonly string[];
 	readonly log: Logger;
 	/** Seconds between comparisons of rules and sets with the kernel, which tells nobody of changes to them. */
 	readonly rulesCheckSeconds: number;
@@ -224,7 +226,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 	};
 
 	const checkRules = async (): Promise<readonly string[]> => {
-		const found: string[] = [];
+		const found: string[] = [...deps.settings()];
 		for (const resync of [() => ipsets.resync(), () => chains[4].resync(), () => chains[6].resync()]) {
 			const { drifted, error } = await resync();
 			found.push(...drifted);
