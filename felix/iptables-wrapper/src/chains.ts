@@ -108,7 +108,7 @@ export const createChains = (options: ChainsOptions): Chains => {
 			const plan = planOf(known, wanted, applied?.hooks ?? [], prefix);
 			const failure = plan.input === '' ? undefined : await restore(plan.input);
 			if (failure === undefined) {
-				actual = { owned: wanted.chains, foreign: undefined };
+				actual = { owned: new Map(wanted.chains), foreign: undefined };
 				applied = wanted;
 				const error = homelessError(plan.homeless);
 				return { changed: plan.changed.map(({ name }) => name), ...(error && { error }) };

@@ -83,5 +83,6 @@ export const detectBackend = async (run: Run, family: Family, ownPrefix = 'MANX-
 		return choose(legacy.telling > 0 ? 'legacy' : 'nft', 'the chains of Kubernetes or Docker are there');
 	}
 	if (legacy.rules > nft.rules) return choose('legacy', 'most rules are there');
-	return choose('nft', nft.rules > 0 ? 'most rules are there' : 'no rules of others in either');
+	if (nft.rules > legacy.rules) return choose('nft', 'most rules are there');
+	return choose('nft', nft.rules > 0 ? 'as many rules in either' : 'no rules of others in either');
 };

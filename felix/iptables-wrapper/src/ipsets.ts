@@ -1,8 +1,9 @@
 /** Keeps sets as wanted; contract in types.ts. What the kernel holds is remembered, so an apply writes without reading. */
 import { createIpsetTool, type Line, type Refused } from './ipset-tool.ts';
+import { beyond, createText, type Kept, maxelem, missingFrom, sizeOf } from './kept-set.ts';
 import { canonicalMembers } from './members.ts';
 import { createSerial } from './serial.ts';
-import type { ApplyResult, Family, IpsetSpec, Ipsets, Run, ToolError } from './types.ts';
+import type { ApplyResult, IpsetSpec, Ipsets, Run, ToolError } from './types.ts';
 
 export type IpsetsOptions = {
 	/** Of the names of owned sets, e.g. `manx-`. */
@@ -12,44 +13,8 @@ export type IpsetsOptions = {
 	readonly delay?: (milliseconds: number) => Promise<void>;
 };
 
-const maxelem = 1048576;
-
-/** A set in the kernel. Its members are those of `base` and of `added`, which share none. */
-type Kept = {
-	readonly type: string;
-	readonly family: Family;
-	readonly maxelem: number;
-	base: ReadonlySet<string>;
-	added: Set<string>;
-	/** The caller's Set object whose members are all here, and the one with exactly whose members this is in line. */
-	addedFor: ReadonlySet<string> | undefined;
-	syncedFor: ReadonlySet<string> | undefined;
-};
-
 /** What was last written of a set; `exact` once nothing else is left in it. */
 type Written = { readonly members: ReadonlySet<string>; readonly exact: boolean };
-
-const holds = (kept: Kept, member: string): boolean => kept.base.has(member) || kept.added.has(member);
-const sizeOf = (kept: Kept): number => kept.base.size + kept.added.size;
-
-const missingFrom = (kept: Kept | undefined, members: ReadonlySet<string>): string[] => {
-	if (kept === undefined) return [...members];
-	const missing: string[] = [];
-	for (const member of members) if (!holds(kept, member)) missing.push(member);
-	return missing;
-};
-
-const beyond = (kept: Kept, members: ReadonlySet<string>): string[] => {
-	const extra: string[] = [];
-	for (const member of kept.base) if (!members.has(member)) extra.push(member);
-	for (const member of kept.added) if (!members.has(member)) extra.push(member);
-	return extra;
-};
-
-const createText = (name: string, type: string, family: Family, members: number): string => {
-	const hashsize = 2 ** Math.min(20, Math.max(6, Math.ceil(Math.log2(members + 1))));
-	return `create ${name} ${type} family ${family === 4 ? 'inet' : 'inet6'} hashsize ${hashsize} maxelem ${maxelem}`;
-};
 
 const line = (verb: Line['verb'], set: string, text: string): Line => ({ verb, set, text });
 const lost = (refused: readonly Refused[]): boolean =>

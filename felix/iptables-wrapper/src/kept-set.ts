@@ -1,0 +1,42 @@
+/** A set in the kernel as it is remembered: its members shared with the caller's Set where they are the same. */
+import type { Family } from './types.ts';
+
+/** Members a set made here may hold. */
+export const maxelem = 1048576;
+
+/** A set in the kernel. Its members are those of `base` and of `added`, which share none. */
+export type Kept = {
+	readonly type: string;
+	readonly family: Family;
+	readonly maxelem: number;
+	base: ReadonlySet<string>;
+	added: Set<string>;
+	/** The caller's Set object whose members are all here, and the one with exactly whose members this is in line. */
+	addedFor: ReadonlySet<string> | undefined;
+	syncedFor: ReadonlySet<string> | undefined;
+};
+
+const holds = (kept: Kept, member: string): boolean => kept.base.has(member) || kept.added.has(member);
+export const sizeOf = (kept: Kept): number => kept.base.size + kept.added.size;
+
+/** Those of `members` the set has not. */
+export const missingFrom = (kept: Kept | undefined, members: ReadonlySet<string>): string[] => {
+	if (kept === undefined) return [...members];
+	const missing: string[] = [];
+	for (const member of members) if (!holds(kept, member)) missing.push(member);
+	return missing;
+};
+
+/** Members the set has beyond `members`. */
+export const beyond = (kept: Kept, members: ReadonlySet<string>): string[] => {
+	const extra: string[] = [];
+	for (const member of kept.base) if (!members.has(member)) extra.push(member);
+	for (const member of kept.added) if (!members.has(member)) extra.push(member);
+	return extra;
+};
+
+/** Line that makes a set with room for its first members. */
+export const createText = (name: string, type: string, family: Family, members: number): string => {
+	const hashsize = 2 ** Math.min(20, Math.max(6, Math.ceil(Math.log2(members + 1))));
+	return `create ${name} ${type} family ${family === 4 ? 'inet' : 'inet6'} hashsize ${hashsize} maxelem ${maxelem}`;
+};
