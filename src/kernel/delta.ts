@@ -66,39 +66,38 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 		else actual.set(key, value);
 	};
 
-	const classify = (key: string): void => {
-		const want = wanted.get(key);
-		const have = actual.get(key);
+	// Sets and maps that are empty are not asked: at ten thousands of keys a pass each look-up counts.
+	const classify = (key: string, want: V | undefined, have: V | undefined): void => {
 		if (want === undefined) {
-			toWrite.delete(key);
-			if (have === undefined) unwanted.delete(key);
-			else unwanted.add(key);
+			if (toWrite.size > 0) toWrite.delete(key);
+			if (have !== undefined) unwanted.add(key);
+			else if (unwanted.size > 0) unwanted.delete(key);
 			return;
 		}
-		unwanted.delete(key);
+		if (unwanted.size > 0) unwanted.delete(key);
 		if (have === undefined || !equal(want, have)) toWrite.add(key);
-		else toWrite.delete(key);
+		else if (toWrite.size > 0) toWrite.delete(key);
 	};
 	const put = (key: string, value: V | undefined): void => {
-		const owned = !onlyWanted || wanted.has(key) || actual.has(key);
-		if (owned) {
+		const want = wanted.get(key);
+		if (!onlyWanted || want !== undefined || actual.has(key)) {
 			putActual(key, value);
-			classify(key);
+			classify(key, want, value);
 		} else if (value === undefined) strangers.delete(key);
 		else strangers.set(key, value);
 	};
 	const set = (value: V): void => {
 		const key = keyOf(value);
 		wanted.set(key, value);
-		const found = strangers.get(key);
+		const found = strangers.size > 0 ? strangers.get(key) : undefined;
 		if (found !== undefined) {
 			strangers.delete(key);
 			putActual(key, found);
 		}
-		classify(key);
+		classify(key, value, actual.size > 0 ? actual.get(key) : undefined);
 	};
 	const remove = (key: string): void => {
-		if (wanted.delete(key)) classify(key);
+		if (wanted.delete(key)) classify(key, undefined, actual.get(key));
 	};
 
 	return {
