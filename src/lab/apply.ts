@@ -8,6 +8,7 @@ import {
 	listObjects,
 	putObject,
 	raiseGeneration,
+	refusalOf,
 	removeObject,
 	withFields,
 } from './object-store.ts';
@@ -47,7 +48,9 @@ const writeObjects = (lab: Lab, objects: readonly Manifest[], lines: string[]): 
 			object.kind === 'Node' && before === undefined && !machine
 				? ' (the object only: machines are made by lab up -f)'
 				: '';
-		lines.push(`${titleOf(object)} ${done}${note}`);
+		const refusal = refusalOf(object);
+		const warning = refusal === undefined ? '' : `, but the daemons refuse it: ${refusal}`;
+		lines.push(`${titleOf(object)} ${done}${note}${warning}`);
 	}
 };
 
@@ -102,7 +105,11 @@ export const applyObjects = (name: string, given: readonly Manifest[]): Promise<
 				continue;
 			}
 			putObject(name, object);
-			lines.push(`${titleOf(object)} ${before !== undefined && sameBody(before, object) ? 'unchanged' : 'configured'}`);
+			const refusal = refusalOf(object);
+			const warning = refusal === undefined ? '' : `, but the daemons refuse it and keep what they had: ${refusal}`;
+			lines.push(
+				`${titleOf(object)} ${before !== undefined && sameBody(before, object) ? 'unchanged' : 'configured'}${warning}`,
+			);
 		}
 		// An ADD waits for the pod's object to arrive: declared before, not after.
 		await raiseGeneration(name);

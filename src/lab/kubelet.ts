@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { cniAdd, cniDel, nodeNameOf, podStatus } from './cni-client.ts';
 import { existingNetns, findLab, saveLab } from './lab-state.ts';
 import { bodyAt, type Manifest, textAt, titleOf } from './manifests.ts';
-import { putObject, withFields } from './object-store.ts';
+import { putObject, refusalOf, withFields } from './object-store.ts';
 import { isObjectName, type Lab, podNetns, type Sandbox } from './plan.ts';
 import { ipBatch, pool } from './shell.ts';
 
@@ -47,6 +47,8 @@ const whyNoSandbox = (lab: Lab, pod: Manifest): string | undefined => {
 	if (!isObjectName(pod.name) || !isObjectName(pod.namespace) || pod.namespace.includes('.')) {
 		return 'written as it is, not started: its name or namespace is not one Kubernetes allows';
 	}
+	const refusal = refusalOf(pod);
+	if (refusal !== undefined) return `written as it is, not started: the daemons refuse it: ${refusal}`;
 	if (node === '') return 'pending: there is no node for it';
 	if (machineOf(lab, node) === undefined) return `pending: there is no node ${node} in this lab`;
 	return undefined;

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
+import { validate } from '../api/validate.ts';
 import { paths, withLock, writeAtomically } from './lab-state.ts';
 import { asManifest, type Body, bodyAt, type Manifest, textAt } from './manifests.ts';
 
@@ -75,6 +76,12 @@ export const raiseGeneration = (lab: string): Promise<number> =>
 		writeAtomically(paths(lab).generation, `${next}\n`);
 		return next;
 	});
+
+/** Why the daemons will refuse the object, `FIELD: REASON`, or undefined. It is written all the same. */
+export const refusalOf = (manifest: Manifest): string | undefined => {
+	const result = validate(manifest.body);
+	return result.type === 'refused' ? `${result.field}${result.field === '' ? '' : ': '}${result.reason}` : undefined;
+};
 
 /** `body` with fields of one of its mappings replaced. */
 export const withFields = (body: Body, key: string, fields: Body): Body => ({
