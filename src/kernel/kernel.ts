@@ -113,8 +113,12 @@ export type Reconciler<V> = {
 	readonly actual: () => ReadonlyMap<string, V>;
 	/** Whether to delete owned objects that are not wanted; false at first. */
 	readonly sweep: (on: boolean) => void;
-	/** Number of keys where wanted and actual differ (those kept because sweeping is off not counted). */
+	/**
+	 * Number of keys where wanted and actual differ (those kept because sweeping is off not counted), and one more
+	 * when notifications say that the kernel must be read again; so 0 means that an apply would do nothing.
+	 */
 	readonly pending: () => number;
+	/** Reads the kernel first when it was never read, or notifications were lost. */
 	readonly apply: () => Promise<Applied>;
 	/** Reads the kernel again in one dump; the next apply writes what differs. Returns the keys found to have drifted. */
 	readonly resync: () => Promise<readonly string[]>;
@@ -163,7 +167,10 @@ export type Kernel = {
 	/** Deletes conntrack entries that name the address on either side, in either direction (NAT included); returns how many. */
 	readonly deleteConntrack: (address: string) => Promise<number>;
 
-	/** Subscribes to links, addresses, routes (main table) and neighbours; events also feed the reconcilers above. */
+	/**
+	 * Subscribes to links, addresses, routes (main table) and neighbours; events also feed the reconcilers above. What
+	 * this kernel's own reconcilers did to routes and neighbours is not told.
+	 */
 	readonly watch: (listener: (event: KernelEvent) => void) => () => void;
 	readonly close: () => void;
 };

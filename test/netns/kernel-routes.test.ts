@@ -79,8 +79,11 @@ test('a change of next hop leaves no moment without a route', async () => {
 	routes.replace([route('10.0.0.0/24 via 192.0.2.1 dev up0'), route('fd01::/64 via fd00:2::1 dev up0')]);
 	await applied(routes);
 	const gone: string[] = [];
+	let last = false;
 	const stop = space.kernel().watch((event: KernelEvent) => {
-		if (event.type === 'route' && event.removed) gone.push(event.route.dst);
+		if (event.type !== 'route') return;
+		if (event.removed) gone.push(event.route.dst);
+		last ||= event.route.dst === '10.99.0.0/24';
 	});
 	routes.replace([
 		route('10.0.0.0/24 via 192.0.2.1 dev up0, via 192.0.2.3 dev up0'),
@@ -89,6 +92,8 @@ test('a change of next hop leaves no moment without a route', async () => {
 	await applied(routes);
 	routes.replace([route('10.0.0.0/24 via 192.0.2.9 dev up0'), route('fd01::/64 via fd00:2::9 dev up0')]);
 	await applied(routes);
+	space.ip('route add blackhole 10.99.0.0/24');
+	await until(() => last, 'everything up to here was told');
 	stop();
 	assert.deepEqual(gone, []);
 	assert.deepEqual(ours(space), ['10.0.0.0/24 via 192.0.2.9 dev up0', 'fd01::/64 via fd00:2::9 dev up0']);
