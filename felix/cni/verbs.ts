@@ -324,7 +324,7 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 			containerID,
 			ifname,
 			pod: `${podNamespace}/${podName}`,
-			ms: Math.round(performance.now() - started),
+			ms: Math.round((performance.now() - started) * 10) / 10,
 		};
 		if (reply.exitCode === 0) log.info({ ...fields, addresses: state.ipam.addressesOf(key) }, `CNI ${command.value}`);
 		else log.warn({ ...fields, reply: reply.stdout.trim() }, `CNI ${command.value} refused`);

@@ -64,7 +64,7 @@ let serial = 0;
 export const createNode = (shim: string): NodeHarness => {
 	const prefix = `manxt-${process.pid}-${serial++}`;
 	const netns = `/run/netns/${prefix}`;
-	const runDir = mkdtempSync(join(tmpdir(), 'manxt-cni-'));
+	const runDir = mkdtempSync('/run/manxt-cni-');
 	const pods = new Set<string>();
 	ip('netns', 'add', prefix);
 	ip('-n', prefix, 'link', 'set', 'lo', 'up');
