@@ -1,0 +1,41 @@
+/**
+ * A speaker of ours as a process of its own, in whatever network namespace it is started: `speaker-process.ts CONFIG`
+ * (a SpeakerConfig as JSON). Lines on stdin: `status` is answered with a line of JSON; `update JSON`. SIGTERM stops it gracefully.
+ */
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { SpeakerConfig } from '../../bird/config.ts';
+import { createBird } from '../../bird/index.ts';
+import { openKernel } from '../../src/kernel/open-kernel.ts';
+import type { Logger } from '../../src/logging.ts';
+
+const started = performance.now();
+const logger = (fields: object): Logger => {
+	const write =
+		(level: string) =>
+		(more: object, message: string): void => {
+			const at = ((performance.now() - started) / 1000).toFixed(3);
+			process.stderr.write(`${at} ${level} ${message} ${JSON.stringify({ ...fields, ...more })}\n`);
+		};
+	return {
+		debug: write('debug'),
+		info: write('info'),
+		warn: write('warn'),
+		error: write('error'),
+		child: (more) => logger({ ...fields, ...more }),
+	};
+};
+
+const log = logger({});
+const config = JSON.parse(readFileSync(process.argv[2] as string, 'utf8')) as SpeakerConfig;
+const kernel = openKernel({ log });
+const bird = createBird({ config, kernel, log });
+
+createInterface({ input: process.stdin }).on('line', (line) => {
+	if (line === 'status') process.stdout.write(`${JSON.stringify(bird.status())}\n`);
+	else if (line.startsWith('update ')) void bird.update(JSON.parse(line.slice(7)) as SpeakerConfig);
+});
+process.once('SIGTERM', () => {
+	void bird.stop().then(() => process.exit(0));
+});
+await bird.start();
