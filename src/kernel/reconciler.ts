@@ -74,6 +74,8 @@ export const createReconciler = <V>(
 
 	/** Reads everything; an error when that failed, in which case nothing is known better than before. */
 	const load = async (): Promise<readonly string[] | KernelError> => {
+		// What is still in the queue may be half a story, its end lost with the overrun that made us read: done with first.
+		await settled();
 		const before = known;
 		known = 'known';
 		delta.beginLoad();
@@ -125,8 +127,9 @@ export const createReconciler = <V>(
 		const written: string[] = [];
 		const deleted: string[] = [];
 		const failed = new Map<string, KernelError>();
-		await settled();
-		if (known !== 'known') {
+		if (known === 'known') await settled();
+		// Again when notifications were lost during the read itself; after some times what is left is the next pass's.
+		for (let tries = 0; known !== 'known' && tries < 3; tries++) {
 			const error = await load();
 			if (!Array.isArray(error)) {
 				// Blind writes could hit what is not ours: nothing is done until the kernel can be read.

@@ -14,7 +14,7 @@ import * as nl from './netlink-constants.ts';
  * (SO_MEMINFO). Drops happen while the queue is full, so looking after what was queued has been read misses none.
  */
 export type WatchSocket = {
-	/** Returns once everything the kernel has told so far has been handed on (or after a thousand turns of a flood). */
+	/** Returns once everything the kernel has told so far has been handed on, or lost and told as that. */
 	readonly settled: () => Promise<void>;
 	readonly close: () => void;
 };
@@ -33,6 +33,9 @@ export type WatchSocketOptions = {
 
 /** Biggest notification taken whole; a link with its attributes is about 1.5 kB. */
 const messageBytes = 16_384;
+
+/** A turn reads 32 messages; nobody changes millions of routes faster than they are read, but if so, life goes on. */
+const settleTurns = 100_000;
 
 const groups = [
 	nl.RTNLGRP.LINK,
@@ -201,7 +204,7 @@ export const openWatchSocket = (options: WatchSocketOptions): WatchSocket => {
 	return {
 		settled: async () => {
 			for (let turn = 0; open && memory().queued > 0; turn++) {
-				if (turn > 1000) return;
+				if (turn === settleTurns) return;
 				await nextTurn();
 			}
 			check();

@@ -24,7 +24,7 @@ const step = fc.oneof(
 	fc.record({ do: fc.constant('foreignSet' as const), thing }),
 	fc.record({ do: fc.constant('foreignDelete' as const), key }),
 	fc.record({ do: fc.constant('notify' as const), count: fc.integer({ min: 1, max: 3 }) }),
-	fc.record({ do: fc.constant('lose' as const) }),
+	fc.record({ do: fc.constant('lose' as const), kept: fc.integer({ min: 0, max: 3 }) }),
 	fc.record({ do: fc.constant('refuse' as const), keys: fc.subarray(keys) }),
 	fc.record({ do: fc.constant('meddle' as const), key, thing: fc.option(thing, { nil: undefined }) }),
 	fc.record({ do: fc.constant('sweep' as const), on: fc.boolean() }),
@@ -85,8 +85,9 @@ const createModel = (start: readonly Thing[]) => {
 		feed,
 		notify,
 		foreign,
-		lose: () => {
-			notifications.length = 0;
+		/** The queue was full: the oldest are still in it when the loss is noticed. */
+		lose: (kept: number) => {
+			notifications.splice(kept);
 			feed.doubt();
 		},
 		meddle: (key: string, thing: Thing | undefined) => {
@@ -99,6 +100,20 @@ const createModel = (start: readonly Thing[]) => {
 		},
 	};
 };
+
+/** Somebody adds and deletes; the queue holds the first, had no room for the second, and is read while we read anew. */
+const overrunInTheMiddle = [
+	{ do: 'set' as const, thing: { key: 'a', value: 1 } },
+	{ do: 'apply' as const },
+	{ do: 'foreignDelete' as const, key: 'a' },
+	{ do: 'apply' as const },
+	{ do: 'notify' as const, count: 3 },
+	{ do: 'foreignDelete' as const, key: 'a' },
+	{ do: 'foreignSet' as const, thing: { key: 'a', value: 1 } },
+	{ do: 'foreignDelete' as const, key: 'a' },
+	{ do: 'lose' as const, kept: 2 },
+	{ do: 'resync' as const },
+];
 
 test('whatever happens in between, the kernel ends as wanted, and a pass over it then writes nothing', async () => {
 	await fc.assert(
@@ -115,7 +130,7 @@ test('whatever happens in between, the kernel ends as wanted, and a pass over it
 				else if (action.do === 'foreignSet') model.foreign(action.thing.key, action.thing);
 				else if (action.do === 'foreignDelete') model.foreign(action.key, undefined);
 				else if (action.do === 'notify') model.notify(action.count);
-				else if (action.do === 'lose') model.lose();
+				else if (action.do === 'lose') model.lose(action.kept);
 				else if (action.do === 'refuse') model.refuse(action.keys);
 				else if (action.do === 'meddle') model.meddle(action.key, action.thing);
 				else reconciler.sweep(action.on);
@@ -136,7 +151,7 @@ test('whatever happens in between, the kernel ends as wanted, and a pass over it
 			assert.equal(model.writes.length, before);
 			assert.deepEqual([again.written, again.deleted], [[], []]);
 		}),
-		{ numRuns: 2000 },
+		{ numRuns: 2000, examples: [[[], overrunInTheMiddle]] },
 	);
 });
 
@@ -151,7 +166,7 @@ test('with sweeping off nothing is ever deleted', async () => {
 				else if (action.do === 'replace') reconciler.replace(action.things);
 				else if (action.do === 'apply') await reconciler.apply();
 				else if (action.do === 'resync') await reconciler.resync();
-				else if (action.do === 'lose') model.lose();
+				else if (action.do === 'lose') model.lose(action.kept);
 			}
 			await reconciler.apply();
 			assert.ok(model.writes.every(({ wanted }) => wanted !== undefined));
