@@ -59,6 +59,7 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 	const putActual = (key: string, value: V | undefined): void => {
 		if (tagsOf !== undefined) {
 			const before = actual.get(key);
+			if (before === value) return;
 			if (before !== undefined) tagsOf(before, untag);
 			if (value !== undefined) tagsOf(value, tag);
 		}
@@ -75,7 +76,7 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 			return;
 		}
 		if (unwanted.size > 0) unwanted.delete(key);
-		if (have === undefined || !equal(want, have)) toWrite.add(key);
+		if (have !== want && (have === undefined || !equal(want, have))) toWrite.add(key);
 		else if (toWrite.size > 0) toWrite.delete(key);
 	};
 	const put = (key: string, value: V | undefined): void => {

@@ -142,6 +142,19 @@ export type PodLink = {
 	readonly mtu: number;
 };
 
+/** A tracked connection as FORWARD, INPUT or OUTPUT met its first packet: before SNAT, after DNAT. */
+export type Connection = {
+	readonly family: Family;
+	/** IP protocol number. */
+	readonly protocol: number;
+	/** Who opened it: source of the original tuple. */
+	readonly source: string;
+	/** Source of the reply tuple. */
+	readonly destination: string;
+	/** Absent where the protocol has no ports. */
+	readonly destinationPort?: number;
+};
+
 export type Kernel = {
 	/** Routes of one owner (its protocol and metric) in the main table, both families. Keys: `DST` of the route. */
 	readonly routes: (owner: Owner) => Reconciler<Route>;
@@ -166,6 +179,16 @@ export type Kernel = {
 
 	/** Deletes conntrack entries that name the address on either side, in either direction (NAT included); returns how many. */
 	readonly deleteConntrack: (address: string) => Promise<number>;
+
+	/**
+	 * Looks at every tracked connection of `family` with an end in `addresses`, in one dump, and deletes those that
+	 * `unwanted` picks. One that is related to another (a helper's) is judged by that other's tuple.
+	 */
+	readonly endConnections: (
+		family: Family,
+		addresses: ReadonlySet<string>,
+		unwanted: (connection: Connection) => boolean,
+	) => Promise<{ readonly looked: number; readonly ended: number; readonly error?: KernelError }>;
 
 	/**
 	 * Subscribes to links, addresses, routes (main table) and neighbours; events also feed the reconcilers above. What

@@ -1,5 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 import type { Logger } from '../logging.ts';
+import { connectionEnder } from './connections.ts';
 import { conntrackDeleter } from './conntrack.ts';
 import { createFeeds } from './feeds.ts';
 import type { Kernel, KernelError, Link, PodLink, Route } from './kernel.ts';
@@ -50,6 +51,7 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 	const links = createLinkTable(socket);
 	const feeds = createFeeds({ socket, links, inside, log, watch, watchBufferBytes });
 	const conntrack = conntrackDeleter(inside);
+	const connections = connectionEnder(inside);
 	let closed = false;
 
 	const change = (name: string, how: LinkChange): KernelError | undefined =>
@@ -123,12 +125,14 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 		setLink: async (name, how) => change(name, how),
 		createPodLink: async (link) => createPodLink(link),
 		deleteConntrack: conntrack.delete,
+		endConnections: connections.end,
 		watch: feeds.watch,
 		close: () => {
 			if (closed) return;
 			closed = true;
 			feeds.close();
 			conntrack.close();
+			connections.close();
 			socket.close();
 			if (descriptor !== undefined) closeSync(descriptor);
 		},

@@ -117,7 +117,7 @@ export const createReconciler = <V>(
 					failed.set(change.key, outcome);
 					continue;
 				}
-				if (!later.has(change.key)) delta.observe(change.key, change.wanted);
+				if (later.size === 0 || !later.has(change.key)) delta.observe(change.key, change.wanted);
 				if (outcome !== 'untouched') done.push(change.key);
 			}
 		}
