@@ -1,11 +1,11 @@
-import { statfsSync, statSync } from 'node:fs';
 import type { Pod } from '../../src/api/objects.ts';
-import { type Kernel, owners } from '../../src/kernel/kernel.ts';
-import type { Logger } from '../../src/logging.ts';
 import type { Attachment } from '../attachment.ts';
 import { createAttachments } from './attachments.ts';
+import { checkAttachment } from './check.ts';
+import type { CniDeps } from './deps.ts';
 import { type CniError, cniCodes, cniError, errorReply } from './errors.ts';
 import type { PoolUsage } from './ipam.ts';
+import { createKeyLock } from './key-lock.ts';
 import {
 	type AttachmentId,
 	answerVersion,
@@ -16,53 +16,19 @@ import {
 	parsePodEnvironment,
 	supportedVersions,
 } from './netconf.ts';
+import { identifyNetns } from './netns-id.ts';
 import { createPendingDels } from './pending-dels.ts';
 import type { CniReply, CniRequest } from './protocol.ts';
 import { type AttachmentRecord, aliasOf, attachmentKey } from './records.ts';
-import { addResult, resultDiffers } from './result.ts';
-import {
-	hostInterfaceOf,
-	hostInterfacePrefix,
-	hostStateOf,
-	inspectPod,
-	isHostInterface,
-	missingNeighbours,
-	podMac,
-	sameRoute,
-	unwirePod,
-	type WiringDeps,
-	wirePod,
-} from './wiring.ts';
+import { addResult } from './result.ts';
+import { hostInterfaceOf, inspectPod, isHostInterface, podMac, unwirePod, wirePod } from './wiring.ts';
 
 /**
  * The CNI verbs. Requests for one container and interface are done one after the other, all others side by side.
  * An ADD is answered once the pod's routes and policies are in the kernel and its record is on disk; whatever fails
  * before undoes what was done. A DEL is fine with anything being gone already.
  */
-export type CniDeps = WiringDeps & {
-	/** Of the node's netns; `watch` tells of veths that vanish. */
-	readonly kernel: WiringDeps['kernel'] & Pick<Kernel, 'listRoutes' | 'neighbours' | 'deleteConntrack' | 'watch'>;
-	readonly runDir: string;
-	readonly log: Logger;
-	readonly clock: { readonly now: () => number };
-	/** Whether the datastore has delivered all that existed at start. */
-	readonly inSync: () => boolean;
-	/** The node's podCIDRs, canonical. */
-	readonly podCIDRs: () => readonly string[];
-	/** For new pods. */
-	readonly mtu: () => number;
-	/**
-	 * Waits until the datastore is in sync and has this pod on this node (with this uid, unless ''), at most so long.
-	 */
-	readonly waitForPod: (namespace: string, name: string, uid: string, timeoutMs: number) => Promise<Pod | undefined>;
-	/**
-	 * Wants everything of the attachment in the kernel (routes, neighbours, anti-spoof and policy set members) and
-	 * returns when it is there; an error in words when it is not. Called again for an attachment it must replace it.
-	 */
-	readonly programmed: (attachment: Attachment) => Promise<string | undefined>;
-	/** Wants nothing of it any more, routes first, set members after, and returns when that is so. Unknown: no matter. */
-	readonly detach: (attachment: Attachment) => Promise<void>;
-};
+export type { CniDeps } from './deps.ts';
 
 export type Cni = {
 	/** Answers one request; never throws for what a caller sends. */
@@ -84,20 +50,10 @@ const ok = (stdout = ''): CniReply => ({ exitCode: 0, stdout });
 export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 	const { log, kernel } = deps;
 	const state = createAttachments({ runDir: deps.runDir, clock: deps.clock, log });
-	const locks = new Map<string, Promise<unknown>>();
+	const locks = createKeyLock();
 	/** ADDs that wait for their pod; a DEL of the same container ends the wait. */
 	const waits = new Map<string, () => void>();
 	let unwatch = (): void => {};
-
-	const locked = <T>(key: string, run: () => Promise<T>): Promise<T> => {
-		const turn = (locks.get(key) ?? Promise.resolve()).then(run, run);
-		const settled = turn.catch(() => {});
-		locks.set(key, settled);
-		void settled.then(() => {
-			if (locks.get(key) === settled) locks.delete(key);
-		});
-		return turn;
-	};
 
 	const waitForPod = async (env: PodEnvironment): Promise<CniError | undefined> => {
 		const key = attachmentKey(env);
@@ -235,31 +191,6 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 		return undefined;
 	};
 
-	const check = async (netconf: Netconf, env: PodEnvironment): Promise<CniError | undefined> => {
-		const fail = (details: string): CniError =>
-			cniError(cniCodes.checkFailed, 'the pod network is not as it should be', details);
-		const record = state.get(attachmentKey(env));
-		if (record === undefined) return fail(`felix knows no attachment ${env.ifname} of container ${env.containerID}`);
-		const netnsId = identifyNetns(env.netns);
-		if (typeof netnsId === 'object') return netnsId;
-		const { attachment } = record;
-		if (record.netnsId !== '' && record.netnsId !== netnsId) {
-			return fail(`${env.netns} is another network namespace than the one wired (${attachment.netns})`);
-		}
-		const inspection = await inspectPod(deps, { ...attachment, netns: env.netns }, aliasOf(attachment));
-		const problems = [...inspection.problems];
-		const wanted = hostStateOf(attachment, []);
-		const routes = await kernel.listRoutes();
-		for (const route of wanted.routes) {
-			if (routes.some((one) => one.protocol === owners.felix.protocol && sameRoute(one, route))) continue;
-			problems.push(`the route ${route.dst} dev ${attachment.hostInterface} is gone from the node`);
-		}
-		problems.push(...(await missingNeighbours(kernel.neighbours(hostInterfacePrefix), wanted.neighbours)));
-		const differs = netconf.prevResult && resultDiffers(netconf.prevResult, attachment);
-		if (differs !== undefined) problems.push(differs);
-		return problems.length === 0 ? undefined : fail(problems.join('; '));
-	};
-
 	const gc = async (netconf: Netconf): Promise<CniError | undefined> => {
 		if (netconf.validAttachments === undefined) {
 			const details = 'GC needs cni.dev/valid-attachments: without it nothing is deleted';
@@ -270,12 +201,12 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 		for (const { attachment, network } of state.all()) {
 			const key = attachmentKey(attachment);
 			if (valid.has(key) || (network !== '' && network !== netconf.name)) continue;
-			const failure = await locked(key, () => del(attachment));
+			const failure = await locks.run(key, () => del(attachment));
 			if (failure !== undefined) failures.push(failure.details);
 		}
 		const kept = new Set(state.all().map(({ attachment }) => attachment.hostInterface));
 		for (const { containerID, ifname } of netconf.validAttachments) kept.add(hostInterfaceOf(containerID, ifname));
-		if (locks.size === 0) {
+		if (locks.idle()) {
 			for (const { name, kind } of await kernel.listLinks()) {
 				if (kind !== 'veth' || !isHostInterface(name) || kept.has(name)) continue;
 				const stuck = await unwirePod(deps, name);
@@ -313,13 +244,14 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 		const started = performance.now();
 		const { containerID, ifname, podNamespace, podName } = env.value;
 		const run = async (): Promise<CniReply> => {
-			if (command.value === 'CHECK') return settle(await check(netconf.value, env.value));
+			if (command.value === 'CHECK')
+				return settle(await checkAttachment(deps, state.get(key), netconf.value, env.value));
 			if (command.value === 'DEL') return settle(await del(env.value));
 			const reply = await add(netconf.value, env.value);
 			return 'exitCode' in reply ? reply : refuse(reply);
 		};
 		if (command.value === 'DEL') waits.get(key)?.();
-		const reply = await locked(key, run);
+		const reply = await locks.run(key, run);
 		const fields = {
 			containerID,
 			ifname,
@@ -348,6 +280,21 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 			log.info({ containerID, hostInterface }, 'the netns of a pod ended: its addresses are free');
 	};
 
+	const handleVanished = (record: AttachmentRecord): void => {
+		const { attachment } = record;
+		locks
+			.run(attachmentKey(attachment), () => vanished(record))
+			.catch((error: unknown) => {
+				log.error({ link: attachment.hostInterface, error: String(error) }, 'handling the loss of a pod veth failed');
+			});
+	};
+
+	/** For moments in which the kernel's notifications were not heard. */
+	const lookForVanished = async (): Promise<void> => {
+		const there = new Set((await kernel.listLinks()).map(({ name }) => name));
+		for (const record of state.all()) if (!there.has(record.attachment.hostInterface)) handleVanished(record);
+	};
+
 	const pendingDels = createPendingDels({ runDir: deps.runDir, log, handle: (request) => handle(request) });
 
 	return {
@@ -365,13 +312,14 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 		},
 		start: async () => {
 			unwatch = kernel.watch((event) => {
+				if (event.type === 'lost') {
+					lookForVanished().catch((error: unknown) => log.error({ error: String(error) }, 'listing links failed'));
+				}
 				if (event.type !== 'link' || !event.removed || !isHostInterface(event.link.name)) return;
 				const record = state.all().find(({ attachment }) => attachment.hostInterface === event.link.name);
-				if (record === undefined) return;
-				locked(attachmentKey(record.attachment), () => vanished(record)).catch((error: unknown) => {
-					log.error({ link: event.link.name, error: String(error) }, 'handling the loss of a pod veth failed');
-				});
+				if (record !== undefined) handleVanished(record);
 			});
+			await lookForVanished();
 			await pendingDels.start();
 		},
 		attachments: () => state.all().map(({ attachment }) => attachment),
@@ -391,31 +339,4 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 			pendingDels.close();
 		},
 	};
-};
-
-const nsfsMagic = 0x6e736673;
-
-/** `dev:inode` of the netns behind a path, which no other netns has as long as it lives. */
-const identifyNetns = (path: string): string | CniError => {
-	try {
-		if (statfsSync(path).type === nsfsMagic) {
-			const { dev, ino } = statSync(path);
-			const own = statSync('/proc/self/ns/net');
-			if (dev !== own.dev || ino !== own.ino) return `${dev}:${ino}`;
-			return cniError(
-				cniCodes.invalidEnvironment,
-				'invalid environment',
-				`${path} is the node's own network namespace`,
-			);
-		}
-		const details = `CNI_NETNS ${path} is not a network namespace`;
-		return cniError(cniCodes.invalidEnvironment, 'invalid environment', details);
-	} catch (error) {
-		const why = error instanceof Error ? error.message : String(error);
-		return cniError(
-			cniCodes.unknownContainer,
-			'unknown network namespace',
-			`CNI_NETNS ${path} cannot be opened: ${why}`,
-		);
-	}
 };

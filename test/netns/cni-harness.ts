@@ -35,6 +35,8 @@ export type NodeHarness = {
 		podCIDRs: readonly string[];
 		inSync: boolean;
 		knows: (namespace: string, name: string) => boolean;
+		/** What waiting for a pod waits for. */
+		arrival: () => Promise<void>;
 		programming: () => string | undefined;
 		now: () => number;
 	};
@@ -77,6 +79,7 @@ export const createNode = (shim: string): NodeHarness => {
 		podCIDRs: ['10.244.1.0/24', 'fd00:1::/64'],
 		inSync: true,
 		knows: () => true,
+		arrival: () => Promise.resolve(),
 		programming: () => undefined,
 		now: () => Date.now(),
 	};
@@ -105,8 +108,10 @@ export const createNode = (shim: string): NodeHarness => {
 			inSync: () => world.inSync,
 			podCIDRs: () => world.podCIDRs,
 			mtu: () => 1480,
-			waitForPod: async (namespace, name, uid) =>
-				world.knows(namespace, name) ? fakePod(namespace, name, uid) : undefined,
+			waitForPod: async (namespace, name, uid) => {
+				await world.arrival();
+				return world.knows(namespace, name) ? fakePod(namespace, name, uid) : undefined;
+			},
 			programmed,
 			detach: async (attachment) => {
 				const wanted = hostStateOf(attachment, nodeAddresses);

@@ -200,6 +200,20 @@ describe('ADD', () => {
 		assert.ok(reaches(netns.slice('/run/netns/'.length), nodeAddresses[0]), 'IPv4 alone works');
 	});
 
+	test('that waits for its pod ends with the DEL of its container', async () => {
+		const netns = node.addPodNetns('a');
+		let waiting = false;
+		node.world.arrival = () => {
+			waiting = true;
+			return new Promise(() => {});
+		};
+		const adding = node.call('ADD', { id: 'a', netns });
+		await until('the ADD waits', () => waiting);
+		done(await node.call('DEL', { id: 'a', netns }));
+		assert.equal(errorOf(await adding).code, 11);
+		assert.equal(node.cni().usage()[0]?.used, 0);
+	});
+
 	test('in a /30: two pods, then a clear error, then the freed address', async () => {
 		node.world.podCIDRs = ['10.244.1.0/30'];
 		const a = await addPod('a');
