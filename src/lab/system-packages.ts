@@ -20,6 +20,11 @@ const packageOf: Readonly<Record<string, string>> = {
 	gobgpd: 'gobgpd',
 	nft: 'nftables',
 	ptp: 'containernetworking-plugins',
+	loopback: 'containernetworking-plugins',
+	nsenter: 'util-linux',
+	etcd: 'etcd-server',
+	ctr: 'containerd',
+	busybox: 'busybox-static',
 	'libc.a': 'libc6-dev',
 };
 
