@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import { type Backend, createChains, createIpsets, type Run } from 'iptables-wrapper';
 import { createPolicyCalc, type PolicyCalc } from '../../felix/calc/index.ts';
 import { renderRuleset, staticSets } from '../../felix/render/index.ts';
+import { createRun } from '../../src/kernel/run.ts';
 import type { Family } from '../../src/net/ip.ts';
 import type { Command } from './policy-agent.ts';
 
@@ -23,6 +24,8 @@ const must = (file: string, args: readonly string[]): void => {
 	const { status, stderr } = spawnSync(file, args, { encoding: 'utf8' });
 	if (status !== 0) throw new Error(`${file} ${args.join(' ')}: ${stderr}`);
 };
+
+const program = createRun();
 
 type Agent = { readonly ask: (command: Command) => Promise<string>; readonly process: ChildProcess };
 
@@ -160,19 +163,7 @@ export const startPolicyNode = async (backend: Backend): Promise<PolicyNode> => 
 		throw error;
 	}
 
-	const run: Run = (file, args, input = '') =>
-		new Promise((resolve) => {
-			const child = spawn('ip', ['netns', 'exec', netnsOf('node'), file, ...args]);
-			const out = { stdout: '', stderr: '' };
-			child.stdout.on('data', (data) => {
-				out.stdout += data;
-			});
-			child.stderr.on('data', (data) => {
-				out.stderr += data;
-			});
-			child.once('close', (code) => resolve({ code: code ?? 1, ...out }));
-			child.stdin.end(input);
-		});
+	const run: Run = (file, args, input) => program('ip', ['netns', 'exec', netnsOf('node'), file, ...args], input);
 
 	const calc = createPolicyCalc();
 	const chains = {
