@@ -68,7 +68,7 @@ export const connectionEnder = (inside: <T>(run: () => T) => T): ConnectionEnder
 	const end: Kernel['endConnections'] = async (family, addresses, unwanted) => {
 		socket ??= openNetlinkSocket(NETLINK_NETFILTER, inside);
 		const size = family === 4 ? 4 : 16;
-		const keyOf = (bytes: Uint8Array): string => Buffer.from(bytes).latin1Slice();
+		const keyOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
 		const wanted = new Set<string>();
 		for (const address of addresses) {
 			const bytes = addressToBytes(address);
@@ -89,7 +89,7 @@ export const connectionEnder = (inside: <T>(run: () => T) => T): ConnectionEnder
 					readTuple(data, from, to, family, master);
 				}
 			});
-			const has = (at: number): boolean => at >= 0 && wanted.has(data.latin1Slice(at, at + size));
+			const has = (at: number): boolean => at >= 0 && wanted.has(data.toString('latin1', at, at + size));
 			if (!has(original.source) && !has(reply.source)) return;
 			looked++;
 			const [destination, port] = related

@@ -1,5 +1,5 @@
-import { addressToBytes } from '../net/ip.ts';
 import { NLA_F_NESTED, NLM_F_REQUEST, NLMSG_HDRLEN } from './netlink-constants.ts';
+import { writeAddressBytes } from './write-address.ts';
 
 /**
  * Writes netlink messages one after the other into one growing buffer, with no allocation a message or attribute:
@@ -127,41 +127,11 @@ export const createNetlinkWriter = (): NetlinkWriter => {
 		},
 		attrAddress: (type, text, end = text.length) => {
 			need(20);
-			// IPv4 digit by digit, straight into the message; anything odd goes the strict and slower way below.
-			let value = 0;
-			let octets = 0;
-			let digits = 0;
-			for (let i = 0; i < end; i++) {
-				const c = text.charCodeAt(i);
-				if (c === 46 && digits > 0 && octets < 3) {
-					buffer[at + 4 + octets++] = value;
-					value = 0;
-					digits = 0;
-				} else if (c >= 48 && c <= 57 && !(digits > 0 && value === 0)) {
-					value = value * 10 + c - 48;
-					digits++;
-					if (value > 255) {
-						digits = 0;
-						break;
-					}
-				} else {
-					digits = 0;
-					break;
-				}
-			}
-			if (octets === 3 && digits > 0) {
-				buffer[at + 7] = value;
-				put16(8);
-				put16(type);
-				at += 4;
-				return true;
-			}
-			const bytes = addressToBytes(end === text.length ? text : text.slice(0, end));
-			if (bytes === undefined) return false;
-			put16(4 + bytes.length);
+			const length = writeAddressBytes(buffer, at + 4, text, end);
+			if (length === 0) return false;
+			put16(4 + length);
 			put16(type);
-			buffer.set(bytes, at);
-			at += bytes.length;
+			at += length;
 			return true;
 		},
 		nest: (type) => {
