@@ -116,13 +116,12 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 		};
 		const mtu = existing !== undefined && existing.mtu > 0 ? existing.mtu : deps.mtu();
 		let reached = false;
-		const attempt = async (): Promise<string | undefined> => {
-			const unwired = await wire(attachment, mtu, existing !== undefined && ['', netnsId].includes(existing.netnsId));
-			if (unwired !== undefined) return unwired;
+		const program = (): Promise<string | undefined> => {
 			reached = true;
 			return deps.programmed(attachment);
 		};
-		const failure = await attempt().catch((error: unknown) => String(error));
+		const sameNetns = existing !== undefined && ['', netnsId].includes(existing.netnsId);
+		const failure = await wire(attachment, mtu, sameNetns, program).catch((error: unknown) => String(error));
 		if (failure !== undefined) {
 			// A pod that ran before keeps what it has: only a first ADD is undone.
 			if (existing === undefined) await undo(attachment, reached);
@@ -133,20 +132,26 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 		return ok(`${JSON.stringify(result)}\n`);
 	};
 
-	/** Makes the pair, or brings it in order when it is there: the same veth if possible, a new one else. */
-	const wire = async (attachment: Attachment, mtu: number, sameNetns: boolean): Promise<string | undefined> => {
-		const alias = aliasOf(attachment);
+	/** Makes the pair, or brings it in order when it is there: the same veth if possible, a new one else. Programs it. */
+	const wire = async (
+		attachment: Attachment,
+		mtu: number,
+		sameNetns: boolean,
+		whenUp: () => Promise<string | undefined>,
+	): Promise<string | undefined> => {
+		const options = { alias: aliasOf(attachment), mtu, existing: false, whenUp };
 		if (sameNetns) {
-			const { paired, problems } = await inspectPod(deps, attachment, alias);
-			if (problems.length === 0) return undefined;
+			const { paired, problems } = await inspectPod(deps, attachment, options.alias);
+			if (problems.length === 0) return whenUp();
 			log.warn({ containerID: attachment.containerID, problems }, 'repairing a pod at its repeated ADD');
-			if (paired && (await wirePod(deps, attachment, { alias, mtu, existing: true })) === undefined) return undefined;
+			const failure = paired ? await wirePod(deps, attachment, { ...options, existing: true }) : 'not paired';
+			if (failure === undefined) return undefined;
+			if (failure !== 'not paired' && failure.stage === 'program') return failure.error;
 		}
-		const failure = await wirePod(deps, attachment, { alias, mtu, existing: false });
-		if (failure === undefined || !(await hasLink(attachment.hostInterface))) return failure;
+		const failure = await wirePod(deps, attachment, options);
+		if (failure?.stage !== 'create' || !(await hasLink(attachment.hostInterface))) return failure?.error;
 		// A leftover of a felix that died, or a pair whose other end is elsewhere.
-		const stuck = await unwirePod(deps, attachment.hostInterface);
-		return stuck ?? wirePod(deps, attachment, { alias, mtu, existing: false });
+		return (await unwirePod(deps, attachment.hostInterface)) ?? (await wirePod(deps, attachment, options))?.error;
 	};
 
 	const hasLink = async (name: string): Promise<boolean> =>
@@ -270,7 +275,7 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 		const { containerID, hostInterface } = attachment;
 		if (record.netnsId !== '' && identifyNetns(attachment.netns) === record.netnsId) {
 			const mtu = record.mtu > 0 ? record.mtu : deps.mtu();
-			const failure = (await wire(attachment, mtu, false)) ?? (await deps.programmed(attachment));
+			const failure = await wire(attachment, mtu, false, () => deps.programmed(attachment));
 			if (failure === undefined) log.warn({ containerID, hostInterface }, 'a pod lost its veth: made anew');
 			else log.error({ containerID, hostInterface, failure }, 'a pod lost its veth and wiring it anew failed');
 			return;

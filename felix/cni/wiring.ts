@@ -147,19 +147,31 @@ export type WiringDeps = {
 	readonly sysctlsIn: (netns: string | undefined) => Sysctls;
 };
 
+export type WireOptions = {
+	readonly alias: string;
+	readonly mtu: number;
+	/** The pair is there: bring it in order instead of making it. */
+	readonly existing: boolean;
+	/** Called once the host end is up, the earliest a route can lead there; runs beside the work inside the pod. */
+	readonly whenUp: () => Promise<string | undefined>;
+};
+
+/** What went wrong, and where: making the pair, setting it up, or in `whenUp`. */
+export type WireFailure = { readonly stage: 'create' | 'wire' | 'program'; readonly error: string };
+
 /**
- * Wires the pod, or repairs what is there: every step leaves alone what is right already. On failure it returns why;
- * the caller undoes with {@link unwirePod}.
+ * Wires the pod, or repairs what is there: every step leaves alone what is right already. On failure it returns why,
+ * with nothing of it going on any more; the caller undoes with {@link unwirePod}.
  */
 export const wirePod = async (
 	deps: WiringDeps,
 	attachment: Attachment,
-	options: { readonly alias: string; readonly mtu: number; readonly existing: boolean },
-): Promise<string | undefined> => {
-	const { hostInterface, ifname, netns, mac } = attachment;
+	options: WireOptions,
+): Promise<WireFailure | undefined> => {
+	const { hostInterface, ifname, netns } = attachment;
 	const families = [...new Set(attachment.addresses.map(familyOf))];
-	const { alias, mtu } = options;
-	if (!options.existing) {
+	const { alias, mtu, existing } = options;
+	if (!existing) {
 		const error = await deps.kernel.createPodLink({
 			hostName: hostInterface,
 			hostLladdr: hostMac,
@@ -168,20 +180,35 @@ export const wirePod = async (
 			podNetns: netns,
 			mtu,
 		});
-		if (error !== undefined) return error.message;
+		if (error !== undefined) return { stage: 'create', error: error.message };
 	}
-	const hostFailure =
+	const failure =
 		writeSettings(deps.sysctlsIn(undefined), hostSysctls(hostInterface, families)) ??
-		writeSettings(deps.sysctlsIn(netns), podSysctls(ifname, families)) ??
-		(await deps.kernel.setLink(hostInterface, { up: true, ...(options.existing && { alias, mtu, lladdr: hostMac }) }));
-	if (hostFailure !== undefined) return hostFailure.message;
+		(await deps.kernel.setLink(hostInterface, { up: true, ...(existing && { alias, mtu, lladdr: hostMac }) }));
+	if (failure !== undefined) return { stage: 'wire', error: failure.message };
+	const [up, inside] = await Promise.all([
+		options.whenUp().catch(String),
+		wireInside(deps, attachment, options).catch(String),
+	]);
+	if (inside !== undefined) return { stage: 'wire', error: inside };
+	return up === undefined ? undefined : { stage: 'program', error: up };
+};
 
+const wireInside = async (
+	deps: WiringDeps,
+	attachment: Attachment,
+	{ mtu, existing }: WireOptions,
+): Promise<string | undefined> => {
+	const { ifname, netns, mac } = attachment;
+	const families = [...new Set(attachment.addresses.map(familyOf))];
+	const refused = writeSettings(deps.sysctlsIn(netns), podSysctls(ifname, families));
+	if (refused !== undefined) return refused.message;
 	const pod = deps.openKernelIn(netns);
 	try {
-		const linkFailure =
+		const failure =
 			(await pod.setLink('lo', { up: true })) ??
-			(await pod.setLink(ifname, { lladdr: mac, up: true, ...(options.existing && { mtu }) }));
-		if (linkFailure !== undefined) return linkFailure.message;
+			(await pod.setLink(ifname, { lladdr: mac, up: true, ...(existing && { mtu }) }));
+		if (failure !== undefined) return failure.message;
 		const wanted = podStateOf(attachment);
 		return (
 			(await applyAll(pod.addresses(ifname), wanted.addresses)) ??

@@ -119,6 +119,20 @@ describe('ADD', () => {
 		assert.ok(reaches(netns, nodeAddresses[1]));
 	});
 
+	test('again whose programming fails leaves the running pod as it is', async () => {
+		const a = await addPod('a');
+		const index = (): string | undefined => ip('-n', a.netns, '-o', 'link', 'show', 'eth0').split(':')[0];
+		const before = index();
+		ip('-n', a.netns, 'route', 'flush', 'proto', '173');
+		let calls = 0;
+		node.world.programming = () => `no, for the ${++calls}. time`;
+		assert.match(errorOf(await node.call('ADD', { id: 'a', netns: a.path })).details, /no, for the 1\. time/);
+		assert.equal(calls, 1);
+		assert.equal(index(), before);
+		assert.ok(reaches(a.netns, nodeAddresses[0]), 'what could be repaired was');
+		assert.equal(node.cni().usage()[0]?.used, 1);
+	});
+
 	test('for the same container in a new netns moves the pod with its addresses', async () => {
 		const first = await addPod('a');
 		const path = node.addPodNetns('other');
@@ -167,9 +181,14 @@ describe('ADD', () => {
 
 	test('whose programming fails is undone, and its address cools down', async () => {
 		const path = node.addPodNetns('a');
-		node.world.programming = () => 'iptables-restore said no';
+		let calls = 0;
+		node.world.programming = () => {
+			calls++;
+			return 'iptables-restore said no';
+		};
 		const error = errorOf(await node.call('ADD', { id: 'a', netns: path }));
 		assert.match(error.details, /default\/a: iptables-restore said no/);
+		assert.equal(calls, 1);
 		assert.deepEqual(
 			nodeLinks().filter((name) => name.startsWith('manx')),
 			[],
