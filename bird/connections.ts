@@ -64,6 +64,8 @@ export type Connections = {
 	readonly accept: (connection: Connection) => void;
 	/** To the Established connection. False: no room for more before `drained`. */
 	readonly send: (messages: readonly Uint8Array[]) => boolean;
+	/** The peer has read nothing for the send hold time (RFC 9687). */
+	readonly stalled: () => void;
 	readonly state: () => FsmState;
 	readonly negotiated: () => Negotiated | undefined;
 };
@@ -316,6 +318,10 @@ export const createConnections = (
 			dispatch({ type: 'accepted', id });
 		},
 		send: (messages) => established?.connection?.send(messages) ?? true,
+		stalled: () => {
+			if (established === undefined) return;
+			dispatch({ type: 'event', connection: established.id, event: { type: 'SendHoldTimer_Expires' } });
+		},
 		state: () => foremost(peer).state,
 		negotiated: () => {
 			const fsm = foremost(peer);

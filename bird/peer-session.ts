@@ -1,14 +1,16 @@
-import { encodeEndOfRib, encodeUpdates, type RouteRefreshMessage, type UpdateMessage } from 'bgp-js-lite';
+import type { RouteRefreshMessage, UpdateMessage } from 'bgp-js-lite';
 import type { Logger } from '../src/logging.ts';
+import { createAnnouncer } from './announcer.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
 import { type Connections, createConnections, describeCause } from './connections.ts';
-import type { PathSource, Rib, RibFamily } from './rib/types.ts';
+import type { PathSource, Rib } from './rib/types.ts';
 import { endOfRib, noSession, type PeerProgress, QUIET, sessionUp } from './session/convergence.ts';
 import { type Cause, defaultFsmConfig, type Event, type FsmConfig, type FsmState } from './session/fsm.ts';
-import { notPreserved, retained, STALE_ROUTES_TIME } from './session/graceful-restart.ts';
+import { retained } from './session/graceful-restart.ts';
 import { importUpdate, ribFamilyOf } from './session/import.ts';
 import { type LocalOpen, type Negotiated, openMessage } from './session/open.ts';
 import { identifierValue } from './session/peer.ts';
+import { createStaleRoutes } from './stale-routes.ts';
 import type { Timer, Timers } from './timers.ts';
 import type { Connection, Transport } from './transport/transport.ts';
 
@@ -73,9 +75,6 @@ export type PeerSessionPorts = {
 	readonly fsm?: Partial<FsmConfig>;
 };
 
-/** Prefixes taken from the RIB at a time, and sent to one peer before others have their turn. */
-const PORTION = 500;
-const TURN = 4000;
 const QUIET_MS = 3_000;
 /** The same failure is logged once in this time. */
 const REPEAT_MS = 60_000;
@@ -83,9 +82,6 @@ const REPEAT_MS = 60_000;
 const familyText = { '1/1': 'IPv4', '2/1': 'IPv6' } as const;
 const familyNames = (keys: Iterable<string>): string =>
 	[...keys].map((key) => familyText[key as keyof typeof familyText] ?? key).join(' and ');
-const afiOf = { 4: { afi: 1, safi: 1 }, 6: { afi: 2, safi: 1 } } as const;
-const keyOf = { 4: '1/1', 6: '2/1' } as const;
-
 export const localOpen = (speaker: SpeakerConfig, peer: PeerConfig): LocalOpen => ({
 	asNumber: speaker.asNumber,
 	bgpIdentifier: speaker.routerId,
@@ -110,43 +106,15 @@ export const createPeerSession = (
 	let negotiated: Negotiated | undefined;
 	let localAddress = '';
 	let ownAddresses: ReadonlySet<string> = new Set();
-	/** Families whose stale routes the RIB still holds. */
-	let held = new Set<string>();
-	let helping = false;
-	let blocked = false;
 	let stopping = false;
-	let endOfRibDue = false;
 	let sinceWall = new Date();
 	let upSince = 0;
 	let lastError = '';
 	let lastLogged = '';
 	let lastLoggedAt = Number.NEGATIVE_INFINITY;
-	/** RFC 4724: restart timer while it is away, then the wait for its End-of-RIB. */
-	let staleTimer: Timer | undefined;
 	let quietTimer: Timer | undefined;
 
-	const forgetStale = (families: Iterable<string>, reason: string): void => {
-		for (const key of [...families]) {
-			const family = ribFamilyOf(key);
-			if (!held.delete(key) || family === undefined) continue;
-			rib.sweepStale(name, family);
-			if (reason !== '') log.info({ family: key }, `stale ${familyNames([key])} routes of ${name} removed: ${reason}`);
-		}
-		if (held.size === 0) {
-			helping = false;
-			staleTimer?.cancel();
-			staleTimer = undefined;
-		}
-	};
-
-	const startStaleTimer = (seconds: number, reason: string): void => {
-		staleTimer?.cancel();
-		staleTimer = timers.start(seconds * 1000, () => {
-			forgetStale(held, reason);
-			if (negotiated === undefined) rib.removePeer(name);
-			ports.changed();
-		});
-	};
+	const stale = createStaleRoutes({ peer: name, rib, timers, log, changed: ports.changed });
 
 	const advance = (next: PeerProgress): void => {
 		progress = next;
@@ -179,8 +147,6 @@ export const createPeerSession = (
 		localAddress = connection.localAddress;
 		sinceWall = new Date();
 		upSince = timers.now();
-		blocked = false;
-		endOfRibDue = true;
 		lastLogged = '';
 		const gr = agreed.gracefulRestart;
 		log.info(
@@ -188,11 +154,9 @@ export const createPeerSession = (
 			`session with ${name} established: AS ${agreed.peerAS}, ${familyNames(agreed.families)}, hold time ${agreed.holdTime} s, ` +
 				`${gr === undefined ? 'no graceful restart' : `graceful restart ${gr.restartTime} s`}${gr?.restartState ? ', it has restarted' : ''}`,
 		);
-		forgetStale(notPreserved(held, agreed), 'it came back without its forwarding state');
-		helping = false;
-		if (held.size > 0) startStaleTimer(STALE_ROUTES_TIME, `no End-of-RIB within ${STALE_ROUTES_TIME} s`);
+		stale.back(agreed);
 		tellRib();
-		rib.startSending(name);
+		announcer.up(agreed);
 		quietTimer?.cancel();
 		quietTimer = undefined;
 		if (gr === undefined) {
@@ -204,27 +168,14 @@ export const createPeerSession = (
 	const down = (agreed: Negotiated, cause: Cause): void => {
 		negotiated = undefined;
 		progress = noSession;
+		announcer.down();
 		quietTimer?.cancel();
 		quietTimer = undefined;
 		sinceWall = new Date();
 		lastError = describeCause(cause);
 		const keep = retained(agreed, cause, config.restartTime);
 		const asked = cause.kind === 'stopped' || stopping;
-		if (keep.families.size === 0) {
-			held.clear();
-			helping = false;
-			staleTimer?.cancel();
-			staleTimer = undefined;
-			rib.removePeer(name);
-		} else {
-			rib.markStale(
-				name,
-				[...keep.families].map(ribFamilyOf).filter((family) => family !== undefined),
-			);
-			held = new Set(keep.families);
-			helping = true;
-			startStaleTimer(keep.seconds, `it was not back within ${keep.seconds} s`);
-		}
+		stale.keep(keep);
 		log[asked ? 'info' : 'warn'](
 			{ cause: cause.kind },
 			`session with ${name} ended: ${lastError}; ` +
@@ -261,7 +212,7 @@ export const createPeerSession = (
 		for (const words of refused) complain(`route of ${name} refused: ${words}`);
 		if (message.endOfRib !== undefined) {
 			const key = `${message.endOfRib.afi}/${message.endOfRib.safi}`;
-			forgetStale([key], 'it has announced all it still has');
+			stale.endOfRib(key);
 			advance(endOfRib(progress, key));
 		} else {
 			ports.changed();
@@ -316,30 +267,21 @@ export const createPeerSession = (
 				routeRefresh,
 				failed,
 				drained: () => {
-					blocked = false;
+					announcer.drained();
 					ports.changed();
 				},
 			},
 		);
 	let connections = newConnections();
 
-	const send = (messages: readonly Uint8Array[]): void => {
-		if (!connections.send(messages)) blocked = true;
-	};
-
-	const encode = (codec: Negotiated['codec'], turn: ReturnType<Rib['takeOutgoing']>): Uint8Array[] =>
-		turn.flatMap(({ family, attributes, prefixes }) => {
-			const part = { ...afiOf[family], nlri: prefixes.map((prefix) => ({ prefix })) };
-			if (attributes === undefined) return encodeUpdates({ withdrawn: part }, codec);
-			const { nextHop } = attributes;
-			return nextHop === undefined ? [] : encodeUpdates({ attributes, announced: { ...part, nextHop } }, codec);
-		});
-
-	const sendEndOfRib = (families: ReadonlySet<string>): void => {
-		endOfRibDue = false;
-		const mine = ([4, 6] as const).filter((family: RibFamily) => families.has(keyOf[family]));
-		send(mine.map((family) => encodeEndOfRib(afiOf[family])));
-	};
+	const announcer = createAnnouncer({
+		peer: name,
+		rib,
+		timers,
+		send: (messages) => connections.send(messages),
+		stalled: () => connections.stalled(),
+		deferring: () => config.exportLearnt && ports.deferring(),
+	});
 
 	return {
 		get config() {
@@ -349,10 +291,8 @@ export const createPeerSession = (
 		stop: (event) => {
 			stopping = true;
 			connections.stop(event);
-			staleTimer?.cancel();
 			quietTimer?.cancel();
-			held.clear();
-			rib.removePeer(name);
+			stale.drop();
 		},
 		restart: (reason) => {
 			connections.stop({ type: 'TcpConnectionFails', reason });
@@ -360,22 +300,7 @@ export const createPeerSession = (
 			connections.start();
 		},
 		accept: (connection) => connections.accept(connection),
-		pump: () => {
-			if (negotiated === undefined) return false;
-			for (let sent = 0; sent < TURN && !blocked; ) {
-				const turn = rib.takeOutgoing(name, PORTION);
-				if (turn.length === 0) {
-					const waits = config.exportLearnt && ports.deferring();
-					if (endOfRibDue && negotiated.gracefulRestart !== undefined && !waits) {
-						sendEndOfRib(negotiated.families);
-					}
-					return false;
-				}
-				send(encode(negotiated.codec, turn));
-				for (const { prefixes } of turn) sent += prefixes.length;
-			}
-			return !blocked && rib.hasOutgoing(name);
-		},
+		pump: announcer.pump,
 		review: (nextConfig, nextSpeaker) => {
 			config = nextConfig;
 			speaker = nextSpeaker;
@@ -398,7 +323,7 @@ export const createPeerSession = (
 			gracefulRestart: {
 				agreed: negotiated?.gracefulRestart !== undefined,
 				peerRestartTime: negotiated?.gracefulRestart?.restartTime ?? 0,
-				helping,
+				helping: stale.helping(),
 			},
 		}),
 	};

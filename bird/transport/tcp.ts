@@ -25,6 +25,7 @@ const words: Readonly<Record<string, string>> = {
 	ETIMEDOUT: 'the connection timed out',
 	EADDRNOTAVAIL: 'our address for this session is not on this host',
 	EADDRINUSE: 'another process uses this address and port: stop it, or give another port',
+	EAFNOSUPPORT: 'this host has no such address family',
 	EACCES: 'not permitted: ports below 1024 need CAP_NET_BIND_SERVICE',
 };
 

@@ -38,6 +38,7 @@ const events = {
 	KeepaliveTimer_Expires: { type: 'KeepaliveTimer_Expires' },
 	IdleHoldTimer_Expires: { type: 'IdleHoldTimer_Expires' },
 	SettleTimer_Expires: { type: 'SettleTimer_Expires' },
+	SendHoldTimer_Expires: { type: 'SendHoldTimer_Expires' },
 	Tcp_CR_Acked: { type: 'Tcp_CR_Acked' },
 	TcpConnectionConfirmed: { type: 'TcpConnectionConfirmed' },
 	TcpConnectionFails: { type: 'TcpConnectionFails', reason: 'reset' },
@@ -100,7 +101,7 @@ const stopped = (what: string, sent?: string): string =>
 const fails = (kind: string, sent?: string): string => toIdle('attemptFailed', kind, sent);
 const ends = (kind: string, sent?: string): string => toIdle('sessionDown', kind, sent);
 
-const dialling = 'Connect, stopTimers, connectRetry=5, connect';
+const dialling = 'Connect, stopTimers, connectRetry=3, connect';
 const openSent = 'OpenSent, stopTimers, sendOpen, hold=15';
 
 const table: Record<FsmState, Record<EventName, string>> = {
@@ -118,8 +119,9 @@ const table: Record<FsmState, Record<EventName, string>> = {
 		...(ignored('Connect', 'ManualStart', 'AutomaticStart', 'SettleTimer_Expires') as Record<EventName, string>),
 		ManualStop: stopped('attemptFailed'),
 		AutomaticStop: fails('stopped'),
-		ConnectRetryTimer_Expires: 'Connect, attemptFailed tcp, dropConnection, connectRetry=5, connect',
+		ConnectRetryTimer_Expires: 'Connect, attemptFailed tcp, dropConnection, connectRetry=3, connect',
 		HoldTimer_Expires: fails('tcp'),
+		SendHoldTimer_Expires: fails('tcp'),
 		KeepaliveTimer_Expires: fails('tcp'),
 		IdleHoldTimer_Expires: fails('tcp'),
 		Tcp_CR_Acked: openSent,
@@ -140,8 +142,9 @@ const table: Record<FsmState, Record<EventName, string>> = {
 		...(ignored('Active', 'ManualStart', 'AutomaticStart', 'SettleTimer_Expires') as Record<EventName, string>),
 		ManualStop: stopped('attemptFailed'),
 		AutomaticStop: fails('stopped'),
-		ConnectRetryTimer_Expires: 'Connect, connectRetry=5, connect',
+		ConnectRetryTimer_Expires: 'Connect, connectRetry=3, connect',
 		HoldTimer_Expires: fails('tcp'),
+		SendHoldTimer_Expires: fails('tcp'),
 		KeepaliveTimer_Expires: fails('tcp'),
 		IdleHoldTimer_Expires: fails('tcp'),
 		Tcp_CR_Acked: openSent,
@@ -172,8 +175,9 @@ const table: Record<FsmState, Record<EventName, string>> = {
 		AutomaticStop: fails('stopped', '6/8'),
 		ConnectRetryTimer_Expires: fails('sent', '5/1'),
 		HoldTimer_Expires: fails('sent', '4/0'),
+		SendHoldTimer_Expires: fails('sent', '8/0'),
 		KeepaliveTimer_Expires: fails('sent', '5/1'),
-		TcpConnectionFails: 'Active, stopTimers, attemptFailed tcp, dropConnection, connectRetry=5',
+		TcpConnectionFails: 'Active, stopTimers, attemptFailed tcp, dropConnection, connectRetry=3',
 		BGPOpen: 'OpenConfirm, stopTimers, sendKeepalive, keepalive=30, hold=90',
 		BGPHeaderErr: fails('sent', '1/1'),
 		BGPOpenMsgErr: fails('sent', '2/2'),
@@ -199,6 +203,7 @@ const table: Record<FsmState, Record<EventName, string>> = {
 		AutomaticStop: fails('stopped', '6/8'),
 		ConnectRetryTimer_Expires: fails('sent', '5/2'),
 		HoldTimer_Expires: fails('sent', '4/0'),
+		SendHoldTimer_Expires: fails('sent', '8/0'),
 		KeepaliveTimer_Expires: 'OpenConfirm, sendKeepalive, keepalive=30',
 		TcpConnectionFails: fails('tcp'),
 		BGPOpen: fails('sent', '5/2 [1]'),
@@ -226,6 +231,7 @@ const table: Record<FsmState, Record<EventName, string>> = {
 		AutomaticStop: ends('stopped', '6/8'),
 		ConnectRetryTimer_Expires: ends('sent', '5/3'),
 		HoldTimer_Expires: ends('sent', '4/0'),
+		SendHoldTimer_Expires: ends('sent', '8/0'),
 		KeepaliveTimer_Expires: 'Established, sendKeepalive, keepalive=30',
 		TcpConnectionFails: ends('tcp'),
 		BGPOpen: ends('sent', '5/3 [1]'),

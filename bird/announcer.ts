@@ -1,0 +1,102 @@
+import { encodeEndOfRib, encodeUpdates } from 'bgp-js-lite';
+import type { Outgoing, Rib } from './rib/types.ts';
+import type { Negotiated } from './session/open.ts';
+import type { Timer, Timers } from './timers.ts';
+
+/**
+ * What one peer is told: the RIB's pending changes as UPDATEs, no more than the peer reads, and the End-of-RIB when it
+ * has been told everything for the first time (RFC 4724 §3). Routes wait in the RIB, where they coalesce, not in buffers.
+ */
+
+export type Announcer = {
+	/** The session came up: the whole table is pending. */
+	readonly up: (negotiated: Negotiated) => void;
+	readonly down: () => void;
+	readonly drained: () => void;
+	/** Sends what is pending, in bounded portions; true: there is more to send at once. */
+	readonly pump: () => boolean;
+};
+
+export type AnnouncerPorts = {
+	readonly peer: string;
+	readonly rib: Rib;
+	readonly timers: Timers;
+	/** False: no room for more until `drained`. */
+	readonly send: (messages: readonly Uint8Array[]) => boolean;
+	/** Nothing was read for the send hold time (RFC 9687). */
+	readonly stalled: () => void;
+	/** Whether more is to come before the End-of-RIB, though nothing is pending. */
+	readonly deferring: () => boolean;
+};
+
+/** Prefixes taken from the RIB at a time, and sent to one peer before others have their turn. */
+const PORTION = 500;
+const TURN = 4000;
+
+const afiOf = { 4: { afi: 1, safi: 1 }, 6: { afi: 2, safi: 1 } } as const;
+const keyOf = { 4: '1/1', 6: '2/1' } as const;
+
+const encode = (codec: Negotiated['codec'], portion: readonly Outgoing[]): Uint8Array[] =>
+	portion.flatMap(({ family, attributes, prefixes }) => {
+		const part = { ...afiOf[family], nlri: prefixes.map((prefix) => ({ prefix })) };
+		if (attributes === undefined) return encodeUpdates({ withdrawn: part }, codec);
+		const { nextHop } = attributes;
+		return nextHop === undefined ? [] : encodeUpdates({ attributes, announced: { ...part, nextHop } }, codec);
+	});
+
+export const createAnnouncer = ({ peer, rib, timers, send, stalled, deferring }: AnnouncerPorts): Announcer => {
+	let negotiated: Negotiated | undefined;
+	let blocked = false;
+	let endOfRibDue = false;
+	let sendHoldTimer: Timer | undefined;
+
+	const unblock = (): void => {
+		blocked = false;
+		sendHoldTimer?.cancel();
+		sendHoldTimer = undefined;
+	};
+
+	const put = (messages: readonly Uint8Array[], holdTime: number): void => {
+		if (send(messages)) return;
+		blocked = true;
+		// RFC 9687 §5.2: at least eight minutes, and twice the hold time.
+		sendHoldTimer ??= timers.start(Math.max(480, 2 * holdTime) * 1000, () => {
+			sendHoldTimer = undefined;
+			stalled();
+		});
+	};
+
+	return {
+		up: (agreed) => {
+			unblock();
+			negotiated = agreed;
+			endOfRibDue = agreed.gracefulRestart !== undefined;
+			rib.startSending(peer);
+		},
+		down: () => {
+			unblock();
+			negotiated = undefined;
+		},
+		drained: unblock,
+		pump: () => {
+			if (negotiated === undefined) return false;
+			const { codec, families, holdTime } = negotiated;
+			for (let sent = 0; sent < TURN && !blocked; ) {
+				const portion = rib.takeOutgoing(peer, PORTION);
+				if (portion.length === 0) {
+					if (!endOfRibDue || deferring()) return false;
+					endOfRibDue = false;
+					const mine = ([4, 6] as const).filter((family) => families.has(keyOf[family]));
+					put(
+						mine.map((family) => encodeEndOfRib(afiOf[family])),
+						holdTime,
+					);
+					return false;
+				}
+				put(encode(codec, portion), holdTime);
+				for (const { prefixes } of portion) sent += prefixes.length;
+			}
+			return !blocked && rib.hasOutgoing(peer);
+		},
+	};
+};
