@@ -172,7 +172,7 @@ describe('BIRD 2', () => {
 			wire.start(wire.router, process.execPath, [
 				'-e',
 				`const s = require('net').connect({host:'${to}',port:179,localAddress:'${from}'});
-				s.on('error',()=>{}); s.on('close',()=>process.exit());
+				s.on('error',()=>{}); s.resume(); s.on('close',()=>process.exit());
 				s.write(require('crypto').randomBytes(20000)); setTimeout(()=>process.exit(),5000);`,
 			]);
 		const { node, router } = addresses;
