@@ -41,7 +41,8 @@ export type Wire = {
 	readonly folder: string;
 	readonly file: (name: string, text: string) => string;
 	readonly start: (netns: string, program: string, args: readonly string[]) => Process;
-	readonly speaker: (config: SpeakerConfig) => OurSpeaker;
+	/** In `node` unless told otherwise. */
+	readonly speaker: (config: SpeakerConfig, netns?: string) => OurSpeaker;
 	/** `ip -n NETNS ...`, split at spaces. */
 	readonly ip: (netns: string, command: string) => Promise<string>;
 	/** Prefixes of a protocol in the main table of a namespace, both families. */
@@ -120,11 +121,11 @@ export const createWire = async (): Promise<Wire> => {
 			writeFileSync(path, text);
 			return path;
 		},
-		speaker: (config) => {
+		speaker: (config, netns = node) => {
 			const path = join(folder, `speaker-${processes.length}.json`);
 			writeFileSync(path, JSON.stringify(config));
 			const script = join(import.meta.dirname, 'speaker-process.ts');
-			const child = spawn('ip', ['netns', 'exec', node, process.execPath, script, path], {
+			const child = spawn('ip', ['netns', 'exec', netns, process.execPath, script, path], {
 				stdio: ['pipe', 'pipe', 'pipe'],
 			});
 			const lines: Interface = createInterface({ input: child.stdout });
