@@ -96,15 +96,16 @@ const print = (report: Report): number => {
 
 const howToGoOn = (name: string): string => {
 	const suffix = name === 'lab' ? '' : ` --name ${name}`;
-	return [
-		'The lab stays up. Go on:',
-		`  npm run lab -- status${suffix}                               what is there`,
-		`  npm run lab -- exec${suffix} default/p1 -- ping -c 3 10.244.2.1   a command in a pod (node/n1, router/tor, out/out1 too)`,
-		`  npm run lab -- apply${suffix} -f policy.yaml                 add or change objects; wait: until they are in force`,
-		`  npm run lab -- check${suffix}                                all pairs again`,
-		`  npm run lab -- down${suffix}                                 remove it all`,
-		'More in docs/lab.md.',
-	].join('\n');
+	const commands = [
+		[`status${suffix}`, 'what is there'],
+		[`exec${suffix} default/p1 -- ping -c 3 10.244.2.1`, 'in a pod; node/n1, router/tor and out/out1 too'],
+		[`apply${suffix} -f policy.yaml`, 'add or change objects'],
+		[`wait${suffix}`, 'until they are in force everywhere'],
+		[`check${suffix}`, 'all pairs again'],
+		[`down${suffix}`, 'remove it all'],
+	] as const;
+	const lines = commands.map(([words, what]) => `  npm run lab -- ${words.padEnd(46)}  ${what}`);
+	return ['The lab stays up. Go on:', ...lines, 'More in docs/lab.md.'].join('\n');
 };
 
 const check = async (name: string): Promise<number> => {
@@ -132,7 +133,7 @@ const wait = async (name: string, timeout: number): Promise<number> => {
 	const generation = await raiseGeneration(name);
 	const problems = await waitForGeneration(lab, generation, timeout * 1000);
 	const refusals = await refusalsOf(lab);
-	for (const refusal of refusals) console.error(`refused: ${refusal}`);
+	for (const refusal of refusals) console.error(refusal);
 	if (problems.length === 0) {
 		console.log(`Every daemon has applied generation ${generation} (${duration(started)}).`);
 		return 0;

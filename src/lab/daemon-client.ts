@@ -49,8 +49,9 @@ export type SessionStatus = {
 	readonly lastError?: string;
 };
 
+/** An object refused, or (without a source) one that is taken with a reservation, such as a podCIDR another node has. */
 export type Refusal = {
-	readonly source: string;
+	readonly source?: string;
 	readonly object: string;
 	readonly field: string;
 	readonly reason: string;
@@ -63,6 +64,8 @@ export type DaemonStatus = {
 	readonly lastError?: string | null;
 	readonly sessions?: readonly SessionStatus[];
 	readonly refusals?: readonly Refusal[];
+	readonly problems?: readonly Refusal[];
+	readonly listenErrors?: readonly string[];
 };
 
 /** A daemon's status, or why there is none. */

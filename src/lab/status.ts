@@ -114,6 +114,18 @@ const heading = (lab: Lab, status: LabStatus): string => {
 	].join(', ');
 };
 
+/** Why sessions are not up, and addresses that could not be listened on. */
+const sessionNotes = (lab: Lab, asked: readonly NodeDaemons[]): string[] =>
+	asked.flatMap(({ bird }, index) => {
+		if (typeof bird === 'string') return [];
+		const who = `bird on ${lab.machines[index]?.name}`;
+		const down = (bird.sessions ?? []).filter(({ state }) => state !== 'Established');
+		return [
+			...(bird.listenErrors ?? []).map((error) => `${who}: ${error}`),
+			...down.map((one) => `${who}: session ${one.name} is ${one.state}${one.lastError ? `: ${one.lastError}` : ''}`),
+		];
+	});
+
 /** The same for people, with what is wrong below. */
 export const readableStatus = async (lab: Lab): Promise<string> => {
 	const asked = await askDaemons(lab);
@@ -160,7 +172,8 @@ export const readableStatus = async (lab: Lab): Promise<string> => {
 				return [`${who} is not in sync${answer.lastError ? `: ${answer.lastError}` : ''}`];
 			}),
 		),
-		...(await refusalsOf(lab)).map((line) => `refused: ${line}`),
+		...sessionNotes(lab, asked),
+		...(await refusalsOf(lab)),
 	];
 	return [
 		heading(lab, status),

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { notRunning, statusOf, waitFor } from './daemon-client.ts';
+import { notRunning, type Refusal, statusOf, waitFor } from './daemon-client.ts';
 import { paths } from './lab-state.ts';
 import type { Lab } from './plan.ts';
 import { type Daemon, daemons } from './supervised.ts';
@@ -32,13 +32,16 @@ export const waitForGeneration = async (lab: Lab, generation: number, timeout: n
 	return problems.filter((problem) => problem !== undefined);
 };
 
-/** Objects the daemons refuse, each once however many daemons say so. */
+const lineOf = ({ object, source, field, reason }: Refusal): string =>
+	`${object || source}${field === '' ? '' : ` ${field}`}: ${reason}`;
+
+/** Objects the daemons refuse, and what else is wrong with objects: each once however many daemons say so. */
 export const refusalsOf = async (lab: Lab): Promise<string[]> => {
-	const statuses = await Promise.all(
+	const answers = await Promise.all(
 		lab.machines.flatMap(({ name }) => daemons.map((daemon) => statusOf(lab.name, name, daemon))),
 	);
-	const lines = statuses
-		.flatMap((status) => (typeof status === 'string' ? [] : (status.refusals ?? [])))
-		.map(({ object, source, field, reason }) => `${object || source}${field === '' ? '' : ` ${field}`}: ${reason}`);
-	return [...new Set(lines)].sort();
+	const statuses = answers.filter((answer) => typeof answer !== 'string');
+	const refused = statuses.flatMap(({ refusals }) => refusals ?? []).map((one) => `refused: ${lineOf(one)}`);
+	const problems = statuses.flatMap((status) => status.problems ?? []).map((one) => `wrong: ${lineOf(one)}`);
+	return [...new Set([...refused, ...problems])].sort();
 };
