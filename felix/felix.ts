@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Backend, createChains, createIpsets, detectBackend, type Run } from 'iptables-wrapper';
+import { type Backend, createChains, createIpsets, detectBackend, type MemberChange, type Run } from 'iptables-wrapper';
 import { clusterOf, type Problem } from '../src/api/cluster.ts';
 import { type NodeAddresses, nodeAddressesOf } from '../src/api/node-addresses.ts';
 import { type Kind, keyOf, type ManxObject, type Node, type Pod } from '../src/api/objects.ts';
@@ -28,6 +28,8 @@ export type FelixDeps = {
 	readonly sysctls: SysctlAccess;
 	/** Runs iptables and ipset in the node's netns. */
 	readonly run: Run;
+	/** Members of ipsets over netlink, in the node's netns. */
+	readonly writeMembers: (changes: readonly MemberChange[]) => Promise<boolean>;
 	readonly log: Logger;
 };
 
@@ -65,7 +67,7 @@ type PodWaiter = { readonly key: string; readonly uid: string; readonly resolve:
 /** The node's rules and sets tell nobody when they are changed: seconds between looks at them. */
 const rulesCheckSeconds = 3;
 
-export const createFelix = ({ settings, kernel, wiring, sysctls, run, log }: FelixDeps): Felix => {
+export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembers, log }: FelixDeps): Felix => {
 	const { nodeName } = settings;
 	const calc = createPolicyCalc();
 	const nodes = new Map<string, Node>();
@@ -222,7 +224,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, log }: Fel
 		dataplane = createDataplane({
 			kernel,
 			chains: { 4: chainsOf(4), 6: chainsOf(6) },
-			ipsets: createIpsets({ prefix: 'manx-', run }),
+			ipsets: createIpsets({ prefix: 'manx-', run, writeMembers }),
 			desired: (attachments) =>
 				desired(
 					{

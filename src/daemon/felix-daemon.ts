@@ -1,6 +1,7 @@
 import { createFelix } from '../../felix/felix.ts';
 import { openKernel } from '../kernel/open-kernel.ts';
 import { createRun } from '../kernel/run.ts';
+import { openSetMembers } from '../kernel/set-members.ts';
 import { openSysctls } from '../kernel/sysctl.ts';
 import { runDaemon } from './daemon.ts';
 import { nodeSysctls } from './node-sysctls.ts';
@@ -9,11 +10,13 @@ import { nodeSysctls } from './node-sysctls.ts';
 export const runFelix = (configFile: string | undefined): Promise<void> =>
 	runDaemon('felix', configFile, ({ settings, log }) => {
 		const kernel = openKernel({ log: log.child({ part: 'kernel' }) });
+		const setMembers = openSetMembers();
 		const felix = createFelix({
 			settings,
 			kernel,
 			log,
 			run: createRun(),
+			writeMembers: setMembers.write,
 			sysctls: nodeSysctls(),
 			wiring: {
 				openKernelIn: (netns) => openKernel({ log, netns, watch: false }),
@@ -28,6 +31,7 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 			stop: async () => {
 				await felix.close();
 				kernel.close();
+				setMembers.close();
 			},
 		};
 	});

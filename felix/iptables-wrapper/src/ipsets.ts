@@ -1,16 +1,29 @@
 /** Keeps sets as wanted; contract in types.ts. What the kernel holds is remembered, so an apply writes without reading. */
-import { createIpsetTool, type Line, type Refused } from './ipset-tool.ts';
+import { createIpsetTool, type Line, type Refused, type RestoreResult } from './ipset-tool.ts';
 import { beyond, createText, type Kept, maxelem, missingFrom, sizeOf } from './kept-set.ts';
 import { canonicalMembers } from './members.ts';
 import { createSerial } from './serial.ts';
-import type { ApplyResult, IpsetSpec, Ipsets, Run, ToolError } from './types.ts';
+import type { ApplyResult, Family, IpsetSpec, Ipsets, Run, ToolError } from './types.ts';
 
 export type IpsetsOptions = {
 	/** Of the names of owned sets, e.g. `manx-`. */
 	readonly prefix: string;
 	readonly run: Run;
+	/**
+	 * A faster way than a program for members of sets that are there (netlink). Answers false when not all was done;
+	 * then the program is asked, which may repeat any of it and tells why.
+	 */
+	readonly writeMembers?: (changes: readonly MemberChange[]) => Promise<boolean>;
 	/** Waits; given by tests. iptables-nft frees what a deleted rule used a moment after it returned. */
 	readonly delay?: (milliseconds: number) => Promise<void>;
+};
+
+/** One member put in or taken out of a set that is there; no matter if it is so already. */
+export type MemberChange = {
+	readonly set: string;
+	readonly verb: 'add' | 'del';
+	readonly family: Family;
+	readonly member: string;
 };
 
 /** What was last written of a set; `exact` once nothing else is left in it. */
@@ -189,6 +202,17 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		});
 	};
 
+	const restore = async (lines: readonly Line[]): Promise<RestoreResult> => {
+		const changes: MemberChange[] = [];
+		for (const { set, verb, text } of options.writeMembers === undefined ? [] : lines) {
+			const family = kernel?.get(set)?.family;
+			if ((verb !== 'add' && verb !== 'del') || family === undefined) return tool.restore(lines);
+			changes.push({ set, verb, family, member: text.slice(text.lastIndexOf(' ') + 1) });
+		}
+		if (changes.length > 0 && (await options.writeMembers?.(changes))) return { refused: [] };
+		return tool.restore(lines);
+	};
+
 	/** Writes the work planned; when the kernel turns out to be other than known, reads it and plans once more. */
 	const perform = async (plan: (sets: Map<string, Kept>) => Work): Promise<ApplyResult> => {
 		let fresh = false;
@@ -199,7 +223,7 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 				fresh = true;
 			}
 			const work = plan(kernel as unknown as Map<string, Kept>);
-			const { refused, error } = await tool.restore(work.lines);
+			const { refused, error } = await restore(work.lines);
 			if (error !== undefined || (lost(refused) && !fresh)) {
 				kernel = undefined;
 				if (fresh) return { changed: [], ...(error && { error }) };

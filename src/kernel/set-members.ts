@@ -1,0 +1,85 @@
+import { AF_INET, AF_INET6, NETLINK_NETFILTER } from './netlink-constants.ts';
+import { type NetlinkSocket, openNetlinkSocket } from './netlink-socket.ts';
+import type { NetlinkWriter } from './netlink-writer.ts';
+
+/**
+ * Members of ipsets over netlink (net/netfilter/ipset/ip_set_core.c), for sets that are there: a pod comes or goes by
+ * a few of these, and starting a program for them would cost more than all the rest of its ADD.
+ */
+
+/** One member to put in or take out; both are fine when it is so already. */
+export type SetMemberChange = {
+	readonly set: string;
+	readonly verb: 'add' | 'del';
+	readonly family: 4 | 6;
+	/** As ipset prints it: `10.0.0.1`, `10.0.0.0/8`, `10.0.0.1,tcp:80`, `10.0.0.1,manx0123`. */
+	readonly member: string;
+};
+
+const NFNL_SUBSYS_IPSET = 6;
+const IPSET_CMD_ADD = 9;
+const IPSET_CMD_DEL = 10;
+const IPSET_PROTOCOL_MIN = 6;
+const IPSET_ATTR_PROTOCOL = 1;
+const IPSET_ATTR_SETNAME = 2;
+const IPSET_ATTR_DATA = 7;
+const IPSET_ATTR_IP = 1;
+const IPSET_ATTR_CIDR = 3;
+const IPSET_ATTR_PORT = 4;
+const IPSET_ATTR_PROTO = 7;
+const IPSET_ATTR_IFACE = 23;
+const NLA_F_NET_BYTEORDER = 0x4000;
+
+/** IANA protocol numbers of the names ipset prints. */
+const protocols: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132, udplite: 136, icmp: 1, icmpv6: 58 };
+
+const write = (writer: NetlinkWriter, { set, verb, family, member }: SetMemberChange): string | undefined => {
+	writer.message((NFNL_SUBSYS_IPSET << 8) | (verb === 'add' ? IPSET_CMD_ADD : IPSET_CMD_DEL), 0);
+	writer.u32(family === 4 ? AF_INET : AF_INET6);
+	writer.attrU8(IPSET_ATTR_PROTOCOL, IPSET_PROTOCOL_MIN);
+	writer.attrString(IPSET_ATTR_SETNAME, set);
+	const data = writer.nest(IPSET_ATTR_DATA);
+	const comma = member.indexOf(',');
+	const prefix = comma < 0 ? member : member.slice(0, comma);
+	const slash = prefix.indexOf('/');
+	const ip = writer.nest(IPSET_ATTR_IP);
+	// IPSET_ATTR_IPADDR_IPV4 is 1, _IPV6 2.
+	const kind = (family === 4 ? 1 : 2) | NLA_F_NET_BYTEORDER;
+	if (!writer.attrAddress(kind, prefix, slash < 0 ? prefix.length : slash)) return `'${member}' has no IP address`;
+	writer.endNest(ip);
+	if (slash >= 0) writer.attrU8(IPSET_ATTR_CIDR, Number(prefix.slice(slash + 1)));
+	if (comma >= 0) {
+		const rest = member.slice(comma + 1);
+		const port = /^([a-z]+):(\d+)$/.exec(rest);
+		if (port === null) {
+			writer.attrString(IPSET_ATTR_IFACE, rest);
+		} else {
+			const protocol = protocols[port[1] as string];
+			if (protocol === undefined) return `'${member}' has an unknown protocol`;
+			const number = Number(port[2]);
+			writer.attrBytes(IPSET_ATTR_PORT | NLA_F_NET_BYTEORDER, Uint8Array.of(number >>> 8, number & 255));
+			writer.attrU8(IPSET_ATTR_PROTO, protocol);
+		}
+	}
+	writer.endNest(data);
+	return undefined;
+};
+
+export type SetMembers = {
+	/** Whether all changes were made. False: some may have been; the caller makes them another way, and learns why there. */
+	readonly write: (changes: readonly SetMemberChange[]) => Promise<boolean>;
+	readonly close: () => void;
+};
+
+/** Of the network namespace that `inside` enters, the present one when absent. */
+export const openSetMembers = (inside: <T>(run: () => T) => T = (run) => run()): SetMembers => {
+	let socket: NetlinkSocket | undefined;
+	return {
+		write: async (changes) => {
+			socket ??= openNetlinkSocket(NETLINK_NETFILTER, inside);
+			const results = await socket.request(changes, write, ({ set, verb, member }) => `${verb} ${set} ${member}`);
+			return results.every((error) => error === undefined);
+		},
+		close: () => socket?.close(),
+	};
+};

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { createIpsets, type IpsetSpec, type SetType } from 'iptables-wrapper';
+import { inNetns } from '../../src/kernel/netns.ts';
+import { openSetMembers, type SetMembers } from '../../src/kernel/set-members.ts';
+import { createTestNetns, type TestNetns } from './iptables-netns.ts';
+
+/** Members of every type of set by netlink, as ipset itself reads them back; and the set reconciler going that way. */
+
+const types: [SetType, 4 | 6, string[]][] = [
+	['hash:ip', 4, ['10.0.0.1', '10.0.0.2']],
+	['hash:ip', 6, ['fd00::1', '1:0:0:2::3']],
+	['hash:net', 4, ['10.0.0.0/8', '10.1.2.3', '128.0.0.0/1']],
+	['hash:net', 6, ['fd00::/64', 'fd00::1', '8000::/1']],
+	['hash:ip,port', 4, ['10.0.0.1,tcp:80', '10.0.0.1,udp:53', '10.0.0.1,sctp:65535']],
+	['hash:ip,port', 6, ['fd00::1,tcp:443']],
+	['hash:net,port', 4, ['10.0.0.0/8,tcp:443']],
+	['hash:net,iface', 4, ['10.0.0.1,manx01234567890', '0.0.0.0/0,lo']],
+	['hash:net,iface', 6, ['fd00::1,manx01', '::/0,lo']],
+];
+
+describe('set members by netlink', () => {
+	let netns: TestNetns;
+	let members: SetMembers;
+	beforeEach(() => {
+		netns = createTestNetns();
+		members = openSetMembers((run) => inNetns(`/run/netns/${netns.name}`, run));
+	});
+	afterEach(() => {
+		members.close();
+		netns.remove();
+	});
+	const read = (set: string): string[] =>
+		netns
+			.sh(`ipset save ${set}`)
+			.split('\n')
+			.filter((line) => line.startsWith('add '))
+			.map((line) => line.split(' ')[2] ?? '')
+			.sort();
+
+	for (const [type, family, wanted] of types) {
+		it(`${type}, IPv${family}: puts in, repeats, takes out`, async () => {
+			netns.sh(`ipset create s ${type} family ${family === 4 ? 'inet' : 'inet6'}`);
+			const changes = (verb: 'add' | 'del') => wanted.map((member) => ({ set: 's', verb, family, member }));
+			assert.equal(await members.write(changes('add')), true);
+			assert.deepEqual(read('s'), [...wanted].sort());
+			assert.equal(await members.write(changes('add')), true);
+			assert.equal(await members.write(changes('del')), true);
+			assert.equal(await members.write(changes('del')), true);
+			assert.deepEqual(read('s'), []);
+		});
+	}
+
+	it('says no for a set that is not there, and for what is no member', async () => {
+		assert.equal(await members.write([{ set: 'none', verb: 'add', family: 4, member: '10.0.0.1' }]), false);
+		netns.sh('ipset create s hash:ip');
+		assert.equal(await members.write([{ set: 's', verb: 'add', family: 4, member: 'x' }]), false);
+	});
+
+	it('spares the set reconciler every program but the one that makes sets, and heals what it did not know', async () => {
+		const sets = createIpsets({ prefix: 'manx-', run: netns.run, writeMembers: members.write });
+		const spec = (list: readonly string[]): Map<string, IpsetSpec> =>
+			new Map([['manx-a', { name: 'manx-a', type: 'hash:ip', family: 4, members: new Set(list) }]]);
+		const bring = async (list: readonly string[]): Promise<void> => {
+			sets.want(spec(list));
+			assert.equal((await sets.applyAdditions()).error, undefined);
+			assert.equal((await sets.applyRemovals()).error, undefined);
+		};
+		await bring(['10.0.0.1']);
+		const calls = netns.calls.length;
+		await bring(['10.0.0.1', '10.0.0.2']);
+		await bring(['10.0.0.2', '10.0.0.3']);
+		assert.equal(netns.calls.length, calls);
+		assert.deepEqual(read('manx-a'), ['10.0.0.2', '10.0.0.3']);
+		netns.sh('ipset destroy manx-a');
+		await bring(['10.0.0.4']);
+		assert.deepEqual(read('manx-a'), ['10.0.0.4']);
+	});
+});
