@@ -28,9 +28,22 @@ export type DatastoreEvent = {
 	readonly generation: number;
 };
 
+/** How a source that can go away is doing. */
+export type DatastoreStatus = {
+	/** Everything has been read, and nothing keeps it from staying up to date. */
+	readonly connected: boolean;
+	/** RFC 3339; '' before the first answer. */
+	readonly lastContact: string;
+	/** Seconds since the source was last heard, by kind. */
+	readonly ages: Readonly<Partial<Record<Kind, number>>>;
+	/** Why it is not connected; '' when it is. */
+	readonly lastError: string;
+};
+
 export type Datastore = {
 	/** Starts delivery; the first event with `inSync` comes even if there is no object at all. */
 	readonly start: (listener: (event: DatastoreEvent) => void) => void;
 	readonly refusals: () => readonly Refusal[];
+	readonly status?: () => DatastoreStatus;
 	readonly close: () => Promise<void>;
 };
