@@ -107,12 +107,10 @@ describe('GoBGP', () => {
 		await gobgpd.end('SIGKILL');
 		await until('we noticed', async () => (await ours.status()).sessions[0]?.gracefulRestart.helping === true);
 		assert.ok(await weHave());
+		assert.deepEqual(changesIn(monitor), []);
+		// It has forgotten what it was told to announce: its End-of-RIB may come before that is told again.
 		await startGobgpd('-r');
 		await until('it is back', async () => (await ours.status()).sessions[0]?.state === 'Established');
 		await both();
-		assert.deepEqual(
-			changesIn(monitor).filter((line) => line.startsWith('Deleted')),
-			[],
-		);
 	});
 });
