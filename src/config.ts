@@ -22,8 +22,12 @@ const cidrs = z.array(
 const shape = {
 	/** This node's name, as in the Node object. */
 	nodeName: z.string().min(1).default(hostname()),
+	/** Where the objects come from; unless told, `kubernetes` in a pod and the directory elsewhere. */
 	datastore: z
-		.strictObject({ kind: z.literal('directory'), path: z.string().min(1) })
+		.discriminatedUnion('kind', [
+			z.strictObject({ kind: z.literal('directory'), path: z.string().min(1).default('/etc/manx/objects') }),
+			z.strictObject({ kind: z.literal('kubernetes'), kubeconfig: z.string().startsWith('/').optional() }),
+		])
 		.default({ kind: 'directory', path: '/etc/manx/objects' }),
 	/** How the nodes learn each other's pod networks. */
 	mode: z.enum(['bgp', 'host-gw']).default('bgp'),
@@ -90,7 +94,7 @@ const fromEnvironment = (environment: NodeJS.ProcessEnv): { values: Record<strin
 			if (!/_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP|SCTP).*)?$/.test(variable)) unknown.push(variable);
 		}
 		if (key === undefined) continue;
-		if (key === 'datastore') values[key] = { kind: 'directory', path: text };
+		if (key === 'datastore') values[key] = text === 'kubernetes' ? { kind: text } : { kind: 'directory', path: text };
 		else if (Array.isArray(shape[key as keyof typeof shape].safeParse(undefined).data)) {
 			values[key] = text.split(',').filter((item) => item !== '');
 		} else if (/^(true|false|\d+)$/.test(text) && !['nodeName', 'nodeAddress'].includes(key)) {
@@ -131,8 +135,26 @@ export const loadSettings = (file: string | undefined, environment: NodeJS.Proce
 		const wanted = nearest(stray, known.map(variableOf));
 		return fail(`There is no setting for the environment variable ${stray}. Did you mean ${wanted}?`);
 	}
-	const result = schema.safeParse({ ...values, ...given.values });
-	if (result.success) return { ok: true, settings: result.data };
+	const inPod = environment.KUBERNETES_SERVICE_HOST !== undefined;
+	const merged: Record<string, unknown> = {
+		...(inPod && { datastore: { kind: 'kubernetes' } }),
+		...values,
+		...given.values,
+	};
+	// MANX_DATASTORE says which, the file may say with what kubeconfig.
+	const fromFile = values.datastore as { kind?: unknown } | undefined;
+	if (environment.MANX_DATASTORE === 'kubernetes' && fromFile?.kind === 'kubernetes') merged.datastore = fromFile;
+	const result = schema.safeParse(merged);
+	if (result.success) {
+		const { datastore } = result.data;
+		if (datastore.kind === 'kubernetes' && datastore.kubeconfig === undefined && !inPod) {
+			return fail(
+				'Setting datastore: kubernetes needs a kubeconfig outside of a pod (KUBERNETES_SERVICE_HOST is not set): ' +
+					'give datastore: {kind: kubernetes, kubeconfig: /path}. See docs/reference/settings.md.',
+			);
+		}
+		return { ok: true, settings: result.data };
+	}
 	const issue = result.error.issues[0];
 	return fail(`Setting ${issue?.path.join('.')}: ${issue?.message}. See docs/reference/settings.md.`);
 };

@@ -1,10 +1,11 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadSettings, type Settings } from '../config.ts';
-import type { Datastore, DatastoreEvent } from '../datastore/datastore.ts';
-import { createDirectoryDatastore } from '../datastore/directory.ts';
+import type { DatastoreEvent } from '../datastore/datastore.ts';
+import type { KubernetesClient } from '../datastore/kubernetes/client.ts';
 import { createLogger, type Logger } from '../logging.ts';
 import { startControlServer, type WaitResult } from './control-server.ts';
+import { openDatastore } from './open-datastore.ts';
 
 /** What felix and bird have in common as daemons: settings, log, datastore, control socket, the end by a signal. */
 
@@ -18,7 +19,12 @@ export type Module = {
 	readonly stop: () => Promise<void>;
 };
 
-export type ModuleContext = { readonly settings: Settings; readonly log: Logger };
+export type ModuleContext = {
+	readonly settings: Settings;
+	readonly log: Logger;
+	/** Undefined unless the objects come from Kubernetes. */
+	readonly client: KubernetesClient | undefined;
+};
 
 const stopTimeout = 5000;
 
@@ -40,12 +46,12 @@ export const runDaemon = async (
 		process.exit(1);
 	});
 	mkdirSync(settings.runDir, { recursive: true, mode: 0o700 });
-	const module = create({ settings, log });
-	const datastore: Datastore = createDirectoryDatastore({ path: settings.datastore.path, log });
+	const { datastore, client, source } = openDatastore(name, settings, log);
+	const module = create({ settings, log, client });
 	let generation = 0;
 	let inSync = false;
 	const settled = async (wanted: number): Promise<WaitResult> => {
-		if (!inSync) return { ok: false, reason: `the objects in ${settings.datastore.path} have not been read yet` };
+		if (!inSync) return { ok: false, reason: `the objects of ${source} have not been read yet` };
 		if (generation < wanted) return { ok: false, reason: `generation ${wanted} has not been seen, ${generation} has` };
 		const missing = await module.unsettled();
 		return missing.length === 0 ? { ok: true } : { ok: false, reason: missing.join('; ') };
@@ -60,6 +66,7 @@ export const runDaemon = async (
 				inSync,
 				generation,
 				...module.status(),
+				datastore: datastore.status?.(),
 				refusals: datastore.refusals(),
 			}),
 		},

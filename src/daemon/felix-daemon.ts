@@ -4,11 +4,14 @@ import { createRun } from '../kernel/run.ts';
 import { openSetMembers } from '../kernel/set-members.ts';
 import { openSysctls } from '../kernel/sysctl.ts';
 import { runDaemon } from './daemon.ts';
+import { createNodeCondition } from './node-condition.ts';
 import { nodeSysctls } from './node-sysctls.ts';
 
 /** `manx felix`: felix with the real kernel, programs and sysctls of this node. */
 export const runFelix = (configFile: string | undefined): Promise<void> =>
-	runDaemon('felix', configFile, ({ settings, log }) => {
+	runDaemon('felix', configFile, ({ settings, log, client }) => {
+		const { nodeName } = settings;
+		const condition = client === undefined ? undefined : createNodeCondition({ client, nodeName, log });
 		const kernel = openKernel({ log: log.child({ part: 'kernel' }) });
 		const setMembers = openSetMembers();
 		const felix = createFelix({
@@ -24,11 +27,18 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 			},
 		});
 		return {
-			start: felix.start,
-			onEvent: ({ changes, inSync }) => felix.onChanges(changes, inSync),
+			start: async () => {
+				await felix.start();
+				condition?.serving();
+			},
+			onEvent: (event) => {
+				felix.onChanges(event.changes, event.inSync);
+				condition?.onEvent(event);
+			},
 			unsettled: felix.unsettled,
 			status: felix.status,
 			stop: async () => {
+				condition?.close();
 				await felix.close();
 				kernel.close();
 				setMembers.close();

@@ -40,6 +40,22 @@ describe('settings', () => {
 		assert.deepEqual(result.settings.nonMasqueradeCIDRs, ['10.0.0.0/8', 'fd00::/8']);
 	});
 
+	it('take the objects from Kubernetes in a pod, else from a directory, unless told', () => {
+		const datastore = (text: string, environment: NodeJS.ProcessEnv) => {
+			const result = loadSettings(file(text), environment);
+			return result.ok ? result.settings.datastore : result.error;
+		};
+		const pod = { KUBERNETES_SERVICE_HOST: '10.96.0.1' };
+		assert.deepEqual(datastore('', {}), { kind: 'directory', path: '/etc/manx/objects' });
+		assert.deepEqual(datastore('', pod), { kind: 'kubernetes' });
+		assert.deepEqual(datastore('', { ...pod, MANX_DATASTORE: '/x' }), { kind: 'directory', path: '/x' });
+		assert.deepEqual(datastore('datastore: {kind: directory}', pod), { kind: 'directory', path: '/etc/manx/objects' });
+		const given = 'datastore: {kind: kubernetes, kubeconfig: /k}';
+		assert.deepEqual(datastore(given, {}), { kind: 'kubernetes', kubeconfig: '/k' });
+		assert.deepEqual(datastore(given, { MANX_DATASTORE: 'kubernetes' }), { kind: 'kubernetes', kubeconfig: '/k' });
+		assert.match(String(datastore('', { MANX_DATASTORE: 'kubernetes' })), /needs a kubeconfig/);
+	});
+
 	it('overlook what Kubernetes tells of Services', () => {
 		assert.ok(
 			loadSettings(undefined, { MANX_METRICS_SERVICE_HOST: '10.0.0.1', MANX_X_PORT_80_TCP_ADDR: '10.0.0.1' }).ok,
