@@ -1,0 +1,78 @@
+import { spawnSync } from 'node:child_process';
+import { chmodSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { build } from 'esbuild';
+import { buildShim } from '../../felix/cni/build-shim.ts';
+
+/**
+ * Everything of the image that Debian does not bring, laid out below build/image as it lies in the image: the pinned
+ * Node, the program as a bundle, the two native modules, and the CNI executable. The Dockerfile copies it in. It is for
+ * the architecture it is made on: an arm64 image is made on arm64.
+ */
+
+const root = join(import.meta.dirname, '../..');
+export const contextFolder = join(root, 'build/image');
+
+/** Packages that load a native file from beside themselves: they stay folders, cut down to what runs here. */
+const nativePackages = (arch: string): readonly string[] => [
+	'koffi',
+	`@koromix/koffi-linux-${arch}`,
+	'netlink',
+	'node-gyp-build',
+];
+
+const isNeeded = (path: string, arch: string): boolean => {
+	const name = basename(path);
+	if (/musl/.test(path) || /\/(doc|vendor|test|node_modules)$/.test(path)) return false;
+	if (/\/prebuilds\/[^/]+$/.test(path)) return name === `linux-${arch}`;
+	if (!name.includes('.')) return true;
+	return /\.(c?js|json|node)$/.test(name);
+};
+
+const launcher = `#!/bin/sh
+exec /usr/local/bin/node --no-warnings /usr/lib/manx/main.js "$@"
+`;
+
+/** Throws with the reason when the bundle or the CNI executable cannot be made. */
+export const buildContext = async (): Promise<void> => {
+	const { arch } = process;
+	if (arch !== 'x64' && arch !== 'arm64') throw new Error(`There is no image for ${arch}, only for x64 and arm64.`);
+	rmSync(contextFolder, { recursive: true, force: true });
+	const program = join(contextFolder, 'usr/lib/manx');
+	const programs = join(contextFolder, 'usr/local/bin');
+	mkdirSync(programs, { recursive: true });
+	await build({
+		entryPoints: [join(root, 'src/main.ts')],
+		outdir: program,
+		bundle: true,
+		splitting: true,
+		platform: 'node',
+		format: 'esm',
+		target: 'node24',
+		external: ['koffi', 'netlink'],
+		legalComments: 'none',
+		logLevel: 'warning',
+		// The CommonJS packages within ask for Node's own modules by require().
+		banner: {
+			js: "import { createRequire as manxRequire } from 'node:module';\nconst require = manxRequire(import.meta.url);",
+		},
+	});
+	writeFileSync(join(program, 'package.json'), '{ "type": "module" }\n');
+	const modules = join(root, 'node_modules');
+	for (const name of nativePackages(arch)) {
+		const from = join(modules, name);
+		cpSync(from, join(program, 'node_modules', name), {
+			recursive: true,
+			dereference: true,
+			filter: (path) => path === from || isNeeded(path.slice(dirname(from).length), arch),
+		});
+	}
+	const node = join(programs, 'node');
+	cpSync(join(modules, `node-linux-${arch}/bin/node`), node, { dereference: true });
+	// Its symbol table is a seventh of it and of use to debuggers of Node only.
+	spawnSync('strip', ['--strip-unneeded', node]);
+	writeFileSync(join(programs, 'manx'), launcher);
+	chmodSync(join(programs, 'manx'), 0o755);
+	const shim = buildShim(join(program, 'cni/manx'));
+	if (!shim.ok) throw new Error(shim.error);
+};
