@@ -44,7 +44,7 @@ export const renderManifests = (): string => {
 				for (const [key, value] of Object.entries(pairs)) document.setIn(['metadata', 'labels', key], value);
 			}
 			setImages(document, kustomization.images);
-			return document.toString({ lineWidth: 0, flowCollectionPadding: true });
+			return document.toString({ lineWidth: 0 }).replace(/^---\n/, '');
 		}),
 	);
 	const head = '# Manx, everything a cluster needs. Rendered from manifests/kustomize by npm run manifests.\n';

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { type Outcome, pool, type RunOptions, run } from '../../src/lab/shell.ts';
 import { type Api, createApi } from './api.ts';
 import { startComponent, stopComponent } from './components.ts';
@@ -36,7 +37,7 @@ export const openCluster = (name: string): Cluster => {
 			return run(program, args, options);
 		},
 		loadImage: async (file) => {
-			await pool(state.nodes, 4, (one) => importImage(one, file));
+			await pool(state.nodes, 4, (one) => importImage(one, resolve(file)));
 		},
 		stop: (component) => stopComponent(name, component),
 		start: (component) => {
