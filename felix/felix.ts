@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { type Backend, createChains, createIpsets, detectBackend, type MemberChange, type Run } from 'iptables-wrapper';
 import { clusterOf, type Problem } from '../src/api/cluster.ts';
-import { type NodeAddresses, nodeAddressesOf } from '../src/api/node-addresses.ts';
+import { type NodeAddresses, nodeAddressesOf, ownAddresses } from '../src/api/node-addresses.ts';
 import { type Kind, keyOf, type ManxObject, type Node, type Pod } from '../src/api/objects.ts';
 import type { Settings } from '../src/config.ts';
 import type { InterfaceAddress, Kernel, Link } from '../src/kernel/kernel.ts';
@@ -12,6 +12,7 @@ import { clusterRoutes } from './cluster-routes.ts';
 import { createCniServer } from './cni/server.ts';
 import { type Cni, createCni } from './cni/verbs.ts';
 import type { WiringDeps } from './cni/wiring.ts';
+import { createConnectionEnder } from './dataplane/connection-ender.ts';
 import { createDataplane, type Dataplane } from './dataplane/dataplane.ts';
 import { createDesired } from './dataplane/desired.ts';
 import { applyHostSysctls, type SysctlAccess } from './dataplane/host-sysctls.ts';
@@ -58,6 +59,8 @@ export type FelixStatus = {
 	}[];
 	readonly routes: { readonly wanted: number; readonly programmed: number };
 	readonly policies: number;
+	/** Since start, because policies no longer allowed them. */
+	readonly connectionsEnded: number;
 	readonly problems: readonly Problem[];
 	readonly lastError: string;
 };
@@ -76,6 +79,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 	let podWaiters: PodWaiter[] = [];
 	let cluster = clusterOf([]);
 	let interfaces: readonly InterfaceAddress[] = [];
+	let isOwnAddress = ownAddresses([]);
 	let links: readonly Link[] = [];
 	let addresses: NodeAddresses = {};
 	let inSync = false;
@@ -89,6 +93,13 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 	let stopWatching = (): void => {};
 	const renderSettings = { masquerade: settings.masquerade };
 	const desired = createDesired();
+	const ender = createConnectionEnder({
+		endConnections: kernel.endConnections,
+		isNode: (address) => isOwnAddress(address),
+		later: (milliseconds, action) => void setTimeout(action, milliseconds).unref(),
+		now: () => performance.now(),
+		log: log.child({ part: 'connections' }),
+	});
 	const savedSysctls = join(settings.runDir, 'sysctls.json');
 
 	const podCIDRs = (): readonly string[] => cluster.nodes.get(nodeName)?.podCIDRs ?? [];
@@ -133,6 +144,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 			if (!attachment.addresses.some((address) => pod.status.podIPs.includes(address))) continue;
 			const named = (cni as Cni).adopt(attachment, pod);
 			calc.setLocalPod({ key: keyOf(pod.metadata), addresses: named.addresses });
+			ender.forget();
 			dataplane?.adopt([named]);
 		}
 	};
@@ -184,6 +196,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 
 	const readInterfaces = async (): Promise<void> => {
 		[links, interfaces] = await Promise.all([kernel.listLinks(), kernel.listAddresses()]);
+		isOwnAddress = ownAddresses(interfaces);
 	};
 
 	let failedSettings = '';
@@ -237,6 +250,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 					},
 					attachments,
 				),
+			policiesInForce: ender.inForce,
 			nodeAddresses: () => addresses,
 			settings: bringSysctls,
 			log: log.child({ part: 'dataplane' }),
@@ -322,7 +336,11 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 			}
 			dataplane?.wake();
 		},
-		unsettled: async () => (dataplane === undefined ? ['felix is starting'] : dataplane.verify()),
+		unsettled: async () => {
+			if (dataplane === undefined) return ['felix is starting'];
+			const found = await dataplane.verify();
+			return ender.pending() ? [...found, 'connections that policies no longer allow are being ended'] : found;
+		},
 		status: () => ({
 			podCIDRs: podCIDRs(),
 			backend: backend === undefined ? '' : `${backend} (${backendReason})`,
@@ -334,6 +352,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 			})),
 			routes: dataplane?.status().routes ?? { wanted: 0, programmed: 0 },
 			policies: policies.size,
+			connectionsEnded: ender.status().ended,
 			problems,
 			lastError: dataplane?.status().lastError ?? '',
 		}),
@@ -342,6 +361,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 			await closeServer();
 			cni?.close();
 			await dataplane?.close();
+			await ender.close();
 		},
 	};
 };

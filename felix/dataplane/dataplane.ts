@@ -22,6 +22,8 @@ export type DataplaneDeps = {
 	readonly ipsets: Ipsets;
 	/** Everything wanted but the state of single pods. */
 	readonly desired: (attachments: Iterable<Attachment>) => Desired;
+	/** These policies are in the kernel, sets and rules. */
+	readonly policiesInForce: (policies: Desired['policies']) => void;
 	/** The same object as long as they are the same. */
 	readonly nodeAddresses: () => { readonly 4?: string; readonly 6?: string };
 	/** Brings the node's kernel settings in order; those that were not, in words. */
@@ -166,6 +168,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		const policyError = await applyPolicy(wanted);
 		if (policyError !== undefined) fail('Rules and sets are not as wanted', policyError);
 		if (policyError === undefined) {
+			deps.policiesInForce(wanted.policies);
 			for (const attachment of attachments.values()) {
 				// One that came while the rules were written waits for the next pass.
 				if (wanted.covers(attachment.hostInterface)) admit(attachment);

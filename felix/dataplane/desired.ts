@@ -9,6 +9,7 @@ import { staticSets } from '../render/static-sets.ts';
 /** Everything wanted in the kernel but the routes and neighbours of single pods. Pure. */
 
 export type Desired = {
+	readonly policies: Readonly<Record<Family, PolicyState>>;
 	readonly sets: ReadonlyMap<string, IpsetSpec>;
 	readonly rulesets: Readonly<Record<Family, Ruleset>>;
 	readonly routes: readonly Route[];
@@ -46,8 +47,9 @@ export const createDesired = (): ((input: DesiredInput, attachments: Iterable<At
 		const wired = [...attachments];
 		const names = new Set(wired.map((attachment) => attachment.hostInterface));
 		const sets = new Map<string, IpsetSpec>();
+		const policies = { 4: input.policy(4), 6: input.policy(6) };
 		const addFamily = (family: Family): Ruleset => {
-			const policy = input.policy(family);
+			const policy = policies[family];
 			for (const [name, spec] of policy.sets) sets.set(name, spec);
 			const ofFamily = (cidrs: readonly string[]) => cidrs.filter((cidr) => familyOf(cidr) === family);
 			const fixed = staticSets({
@@ -66,6 +68,6 @@ export const createDesired = (): ((input: DesiredInput, attachments: Iterable<At
 			return rulesetOf(family, policy, input.settings);
 		};
 		const rulesets = { 4: addFamily(4), 6: addFamily(6) };
-		return { sets, rulesets, routes: input.routes, covers: (name) => names.has(name) };
+		return { policies, sets, rulesets, routes: input.routes, covers: (name) => names.has(name) };
 	};
 };

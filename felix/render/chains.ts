@@ -4,6 +4,7 @@ export const chain = {
 	forward: 'MANX-FORWARD',
 	accept: 'MANX-ACCEPT',
 	input: 'MANX-INPUT',
+	output: 'MANX-OUTPUT',
 	egress: 'MANX-EGRESS',
 	ingress: 'MANX-INGRESS',
 	reset: 'MANX-RESET',

@@ -45,6 +45,8 @@ export const renderRuleset = ({ family, policy, settings }: RulesetInput): Rules
 		],
 		[chain.accept, [`${from} -j ACCEPT`, `${to} -j ACCEPT`]],
 		[chain.input, [`${established} -j ACCEPT`, `${newNotSYN} -j ${chain.reset}`, `-j ${chain.egress}`]],
+		// The node reaches its own pods, but does not bring a connection back that a pod must no longer have with it.
+		[chain.output, [`${newNotSYN} -m set ! --match-set ${egress} dst ${reset}`]],
 		// For a pod isolated in any direction, whichever side sends: else the side that is not restricted would bring
 		// a connection back whose conntrack entry was deleted (nf_conntrack_tcp_loose).
 		[
@@ -66,6 +68,7 @@ export const renderRuleset = ({ family, policy, settings }: RulesetInput): Rules
 		{ table: 'filter', chain: 'FORWARD', position: 'first', rule: `-j ${chain.forward}` },
 		{ table: 'filter', chain: 'FORWARD', position: 'append', rule: `-j ${chain.accept}` },
 		{ table: 'filter', chain: 'INPUT', position: 'first', rule: `${from} -j ${chain.input}` },
+		{ table: 'filter', chain: 'OUTPUT', position: 'first', rule: `${to} -j ${chain.output}` },
 	];
 	if (settings.masquerade) {
 		chains.set(`nat ${chain.postrouting}`, [

@@ -3,6 +3,12 @@ import { contains, type Family, familyOf, parseAddress, parseCidr } from '../net
 
 export type NodeAddresses = { readonly 4?: string; readonly 6?: string };
 
+/** Whether an address is one that this node itself sends from; what is link-local never came from further off. */
+export const ownAddresses = (interfaces: readonly InterfaceAddress[]): ((address: string) => boolean) => {
+	const known = new Set(interfaces.map(({ address }) => address));
+	return (address) => known.has(address) || address.startsWith('127.') || address.startsWith('fe80:');
+};
+
 /**
  * This node's own addresses: by setting (an interface's name, or a prefix they lie in), else the Node's InternalIP.
  * Only an address that an interface has can be a preferred source or listened on; `problems` names those that none has.

@@ -1,4 +1,4 @@
-import { addressFromBytes, addressToBytes, type Family } from '../net/ip.ts';
+import { addressFromBytes, addressToBytes, canonicalAddress, type Family, familyOf } from '../net/ip.ts';
 import { eachAttribute } from './attributes.ts';
 import type { Connection, Kernel } from './kernel.ts';
 import { AF_INET, AF_INET6, NETLINK_NETFILTER, NLM_F_DUMP } from './netlink-constants.ts';
@@ -61,7 +61,11 @@ const readTuple = (data: Buffer, from: number, to: number, family: Family, into:
 	});
 };
 
-export type ConnectionEnder = { readonly end: Kernel['endConnections']; readonly close: () => void };
+export type ConnectionEnder = {
+	readonly end: Kernel['endConnections'];
+	readonly forget: Kernel['deleteConntrack'];
+	readonly close: () => void;
+};
 
 export const connectionEnder = (inside: <T>(run: () => T) => T): ConnectionEnder => {
 	let socket: NetlinkSocket | undefined;
@@ -142,5 +146,33 @@ export const connectionEnder = (inside: <T>(run: () => T) => T): ConnectionEnder
 		const problem = error ?? failed;
 		return { looked, ended, ...(problem !== undefined && { error: problem }) };
 	};
-	return { end, close: () => socket?.close() };
+
+	// A dump walks the whole table, however few entries a pod has: pods that go while one runs share the next.
+	const forgetters = { 4: createForgetter(4, end), 6: createForgetter(6, end) };
+	return {
+		end,
+		forget: async (address) => (canonicalAddress(address) === address ? forgetters[familyOf(address)](address) : 0),
+		close: () => socket?.close(),
+	};
+};
+
+const createForgetter = (family: Family, end: Kernel['endConnections']): ((address: string) => Promise<number>) => {
+	let waiting = new Set<string>();
+	let next: Promise<number> | undefined;
+	let last: Promise<unknown> = Promise.resolve();
+	return (address) => {
+		waiting.add(address);
+		if (next === undefined) {
+			next = last.then(async () => {
+				const addresses = waiting;
+				waiting = new Set();
+				next = undefined;
+				const { ended, error } = await end(family, addresses, () => true);
+				if (error !== undefined) throw new Error(error.message, { cause: error });
+				return ended;
+			});
+			last = next.catch(() => {});
+		}
+		return next;
+	};
 };

@@ -177,7 +177,10 @@ export type Kernel = {
 	/** Makes a pod's veth pair: host end here (down, alias set), peer in `podNetns` (down). All of it or nothing. */
 	readonly createPodLink: (link: PodLink) => Promise<KernelError | undefined>;
 
-	/** Deletes conntrack entries that name the address on either side, in either direction (NAT included); returns how many. */
+	/**
+	 * Deletes conntrack entries with the address at either end, NAT undone. Calls made while one is under way are done
+	 * together; returns how many were deleted in all of them.
+	 */
 	readonly deleteConntrack: (address: string) => Promise<number>;
 
 	/**

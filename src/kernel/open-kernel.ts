@@ -1,7 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 import type { Logger } from '../logging.ts';
 import { connectionEnder } from './connections.ts';
-import { conntrackDeleter } from './conntrack.ts';
 import { createFeeds } from './feeds.ts';
 import type { Kernel, KernelError, Link, PodLink, Route } from './kernel.ts';
 import { kernelError } from './kernel-error.ts';
@@ -50,7 +49,6 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 	const socket = opened();
 	const links = createLinkTable(socket);
 	const feeds = createFeeds({ socket, links, inside, log, watch, watchBufferBytes });
-	const conntrack = conntrackDeleter(inside);
 	const connections = connectionEnder(inside);
 	let closed = false;
 
@@ -121,17 +119,19 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 			}
 			return all;
 		},
-		deleteLink: async (name) => remove(name),
+		deleteLink: async (name) => {
+			const error = await socket.requestSlow(name, writeLinkDeletion, () => `delete link ${name}`);
+			return error !== undefined && alreadyGone.has(error.code) ? undefined : error;
+		},
 		setLink: async (name, how) => change(name, how),
 		createPodLink: async (link) => createPodLink(link),
-		deleteConntrack: conntrack.delete,
+		deleteConntrack: connections.forget,
 		endConnections: connections.end,
 		watch: feeds.watch,
 		close: () => {
 			if (closed) return;
 			closed = true;
 			feeds.close();
-			conntrack.close();
 			connections.close();
 			socket.close();
 			if (descriptor !== undefined) closeSync(descriptor);

@@ -20,6 +20,13 @@ export type Command =
 	/** Sends on a kept connection, or as the server on every connection, until the connection ends; how it ended. */
 	| { readonly do: 'send'; readonly name: string }
 	| { readonly do: 'serverSend' }
+	/** Writes on a kept connection; answers once anything comes back. */
+	| { readonly do: 'echo'; readonly name: string }
+	| { readonly do: 'close'; readonly name: string }
+	/** Sends a datagram every 20 ms from now on; answers once one comes back. */
+	| { readonly do: 'stream'; readonly name: string; readonly address: string; readonly port: number }
+	/** Datagrams sent and answered so far, as `SENT RECEIVED`. */
+	| { readonly do: 'streamed'; readonly name: string }
 	/** Waits until every connection served has ended. */
 	| { readonly do: 'serverEnded' }
 	/** How the kept connection ended; waits until it did. */
@@ -27,6 +34,7 @@ export type Command =
 
 const kept = new Map<string, { readonly socket: Socket; readonly ended: Promise<string> }>();
 const served = new Set<Socket>();
+const streams = new Map<string, { readonly stop: () => void; sent: number; received: number }>();
 
 const endOf = (socket: Socket): Promise<string> =>
 	new Promise((resolve) => {
@@ -85,6 +93,42 @@ const carryOut = async (command: Command): Promise<string> => {
 			const found = kept.get(command.name);
 			if (found) keepSending(found.socket);
 			return 'sending';
+		}
+		case 'echo': {
+			const found = kept.get(command.name);
+			if (!found) return 'never opened';
+			found.socket.write('?');
+			return Promise.race([
+				new Promise<string>((resolve) => found.socket.once('data', () => resolve('echo'))),
+				found.ended,
+			]);
+		}
+		case 'close': {
+			kept.get(command.name)?.socket.destroy();
+			kept.delete(command.name);
+			streams.get(command.name)?.stop();
+			streams.delete(command.name);
+			return 'closed';
+		}
+		case 'stream': {
+			const socket = createSocket(command.address.includes(':') ? 'udp6' : 'udp4');
+			const stop = (): void => {
+				clearInterval(again);
+				socket.close();
+			};
+			const stream = { stop, sent: 0, received: 0 };
+			const send = (): void => {
+				stream.sent++;
+				socket.send('?', command.port, command.address, () => {});
+			};
+			const again = setInterval(send, 20);
+			streams.set(command.name, stream);
+			socket.on('message', () => stream.received++);
+			return new Promise((resolve) => socket.once('message', () => resolve('open')));
+		}
+		case 'streamed': {
+			const found = streams.get(command.name);
+			return `${found?.sent} ${found?.received}`;
 		}
 		case 'serverSend':
 			for (const socket of served) keepSending(socket);

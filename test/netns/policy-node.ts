@@ -64,6 +64,8 @@ export type PolicyNode = {
 	readonly ask: (place: Place, command: Command) => Promise<string>;
 	/** Runs a program in a place's netns; its output. */
 	readonly exec: (place: Place, file: string, ...args: string[]) => string;
+	/** Path of a place's network namespace. */
+	readonly netns: (place: Place) => string;
 	readonly stop: () => Promise<void>;
 };
 
@@ -212,6 +214,7 @@ export const startPolicyNode = async (backend: Backend): Promise<PolicyNode> => 
 			if (status !== 0) throw new Error(`${file} ${args.join(' ')}: ${stderr}`);
 			return stdout;
 		},
+		netns: (place) => `/run/netns/${netnsOf(place)}`,
 		stop,
 	};
 };

@@ -32,6 +32,8 @@ filter MANX-INPUT
   -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
   -p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j MANX-RESET
   -j MANX-EGRESS
+filter MANX-OUTPUT
+  -p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m set ! --match-set manx-6-open-egress dst -j REJECT --reject-with tcp-reset
 filter MANX-RESET
   -i manx+ -p tcp -m set ! --match-set manx-6-open-egress src -j REJECT --reject-with tcp-reset
   -i manx+ -p tcp -m set ! --match-set manx-6-open-ingress src -j REJECT --reject-with tcp-reset
@@ -55,6 +57,7 @@ nat MANX-POSTROUTING
 			'filter FORWARD first -j MANX-FORWARD',
 			'filter FORWARD append -j MANX-ACCEPT',
 			'filter INPUT first -i manx+ -j MANX-INPUT',
+			'filter OUTPUT first -o manx+ -j MANX-OUTPUT',
 			'nat POSTROUTING append -j MANX-POSTROUTING',
 		],
 	);
