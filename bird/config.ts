@@ -22,6 +22,10 @@ export type PeerConfig = {
 	readonly families: readonly ('1/1' | '2/1')[];
 	/** What is announced to this peer beside our own prefixes: nothing, or every best path the rules of BGP allow. */
 	readonly exportLearnt: boolean;
+	/** TCP MD5 signatures (RFC 2385), at most 80 octets. Must never be logged or shown. */
+	readonly password?: string;
+	/** GTSM (RFC 5082): hops the peer may be away, 1 for a neighbour on the wire. Absent: any distance. */
+	readonly ttlSecurity?: number;
 };
 
 export type SpeakerConfig = {

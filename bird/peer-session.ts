@@ -82,6 +82,9 @@ const REPEAT_MS = 60_000;
 const familyText = { '1/1': 'IPv4', '2/1': 'IPv6' } as const;
 const familyNames = (keys: Iterable<string>): string =>
 	[...keys].map((key) => familyText[key as keyof typeof familyText] ?? key).join(' and ');
+/** RFC 5082 §3: sent with 255, every hop takes one away. */
+export const minimumTtlOf = (hops: number): number => 256 - hops;
+
 export const localOpen = (speaker: SpeakerConfig, peer: PeerConfig): LocalOpen => ({
 	asNumber: speaker.asNumber,
 	bgpIdentifier: speaker.routerId,
@@ -90,6 +93,13 @@ export const localOpen = (speaker: SpeakerConfig, peer: PeerConfig): LocalOpen =
 	families: peer.families,
 	restartTime: peer.restartTime,
 });
+
+/** A signature or TTL that does not fit shows as silence: the kernel drops the segments. */
+const silenceHint = ({ kind, notification }: Cause, { password, ttlSecurity }: PeerConfig): string => {
+	if (kind !== 'tcp' || notification !== undefined) return '';
+	if (password !== undefined) return ' (is the password the same on both sides?)';
+	return ttlSecurity === undefined ? '' : ` (does the peer send with TTL 255, at most ${ttlSecurity} hops away?)`;
+};
 
 export const createPeerSession = (
 	initialConfig: PeerConfig,
@@ -190,7 +200,7 @@ export const createPeerSession = (
 
 	const failed = (cause: Cause): void => {
 		if (cause.kind === 'stopped') return;
-		lastError = describeCause(cause);
+		lastError = describeCause(cause) + silenceHint(cause, config);
 		const repeated = lastError === lastLogged && timers.now() - lastLoggedAt < REPEAT_MS;
 		// Lost collisions and the like while a session is up are nobody's concern.
 		const level = repeated || negotiated !== undefined ? 'debug' : 'info';
@@ -256,6 +266,8 @@ export const createPeerSession = (
 					address: config.address,
 					port: config.port,
 					...(config.localAddress && { localAddress: config.localAddress }),
+					...(config.password !== undefined && { password: config.password }),
+					...(config.ttlSecurity !== undefined && { minimumTtl: minimumTtlOf(config.ttlSecurity) }),
 				},
 				openMessage: () => openMessage(local, ports.deferring()),
 			},

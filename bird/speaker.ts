@@ -1,15 +1,16 @@
 import { CEASE, hardReset } from 'bgp-js-lite';
 import type { Logger } from '../src/logging.ts';
+import { hostCidr } from '../src/net/ip.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
 import type { Fib } from './fib/types.ts';
-import { createPeerSession, type PeerSession, type PeerSessionStatus } from './peer-session.ts';
+import { createPeerSession, minimumTtlOf, type PeerSession, type PeerSessionStatus } from './peer-session.ts';
 import type { Rib } from './rib/types.ts';
 import { complete, selectable } from './session/convergence.ts';
 import type { Event, FsmConfig } from './session/fsm.ts';
 import { cease } from './session/notification.ts';
 import { createStrangers } from './strangers.ts';
 import type { Timer, Timers } from './timers.ts';
-import type { Connection, Transport } from './transport/transport.ts';
+import type { Connection, Listener, Protection, Transport } from './transport/transport.ts';
 
 /**
  * All peers of one BGP speaker, between RIB and FIB. Work is coalesced: whatever changed, one pass soon after moves next
@@ -71,10 +72,20 @@ const replaced = (a: PeerConfig, b: PeerConfig): boolean => a.address !== b.addr
 /** What only a new connection can change. */
 const session = ({ exportLearnt: _, ...rest }: PeerConfig): object => rest;
 
+/** What listening sockets must know of the peers, since it holds from the first segment on. */
+const protectionsOf = ({ peers }: SpeakerConfig): Protection[] =>
+	peers
+		.filter(({ password, ttlSecurity }) => password !== undefined || ttlSecurity !== undefined)
+		.map(({ address, password, ttlSecurity }) => ({
+			prefix: hostCidr(address),
+			...(password !== undefined && { password }),
+			...(ttlSecurity !== undefined && { minimumTtl: minimumTtlOf(ttlSecurity) }),
+		}));
+
 export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	const { rib, fib, log, timers, transport } = options;
 	const peers = new Map<string, PeerSession>();
-	const listeners = new Map<string, () => Promise<void>>();
+	const listeners = new Map<string, Listener>();
 	const listenErrors = new Map<string, string>();
 	const reject = createStrangers(log, timers);
 	/** Announced prefixes whose blackhole the kernel lost, and when they are withdrawn for it. */
@@ -195,15 +206,19 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 
 	const listen = (): void => {
 		const wanted = new Map(config.listen.map((target) => [`${target.address} port ${target.port}`, target]));
-		for (const [key, close] of listeners) {
-			if (wanted.has(key)) continue;
-			void close();
+		const protections = protectionsOf(config);
+		for (const [key, listener] of listeners) {
+			if (wanted.has(key)) {
+				listener.protect(protections);
+				continue;
+			}
+			void listener.close();
 			listeners.delete(key);
 			listenErrors.delete(key);
 		}
 		for (const [key, target] of wanted) {
 			if (listeners.has(key)) continue;
-			const close = transport.listen(target, {
+			const listener = transport.listen(target, protections, {
 				connection: accept,
 				listening: () => {
 					listenErrors.delete(key);
@@ -215,7 +230,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 					listenErrors.set(key, text);
 				},
 			});
-			listeners.set(key, close);
+			listeners.set(key, listener);
 		}
 	};
 
@@ -301,7 +316,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			deferral?.cancel();
 			for (const timer of leaving.values()) timer.cancel();
 			stopFelix();
-			await Promise.all([...listeners.values()].map((close) => close()));
+			await Promise.all([...listeners.values()].map((listener) => listener.close()));
 			for (const peer of peers.values()) peer.stop({ type: 'TcpConnectionFails', reason: 'bird stops' });
 			peers.clear();
 			log.info({ graceful }, graceful ? 'BGP speaker stopped; peers keep our routes' : 'BGP speaker stopped');

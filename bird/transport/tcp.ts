@@ -1,6 +1,8 @@
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net';
+import { getSystemErrorName } from 'node:util';
 import { canonicalAddress, familyOf } from '../../src/net/ip.ts';
-import type { Connection, ListenTarget, Transport } from './transport.ts';
+import { openDialSocket, openListenSocket, protectListener } from './socket.ts';
+import type { Connection, ListenTarget, Protection, Transport } from './transport.ts';
 
 /** The transport over the host's TCP (RFC 4271 §8.2.1: port 179, one connection a session). */
 
@@ -52,6 +54,7 @@ const asConnection = (socket: Socket): Connection => {
 		remotePort: socket.remotePort ?? 0,
 		localAddress: plain(socket.localAddress),
 		localPort: socket.localPort ?? 0,
+		interface: /%(.+)$/.exec(socket.remoteAddress ?? '')?.[1] ?? '',
 		attach: (handlers) => {
 			socket.on('data', (chunk: Buffer) => {
 				if (!done) handlers.data(chunk);
@@ -104,14 +107,24 @@ const asConnection = (socket: Socket): Connection => {
 	};
 };
 
-const dial: Transport['dial'] = ({ address, port, localAddress }, handlers) => {
+const withZone = (address: string, zone: string | undefined): string =>
+	zone !== undefined && /^fe[89ab]/i.test(address) ? `${address}%${zone}` : address;
+
+const systemError = (code: number, what: string): string => {
+	const name = getSystemErrorName(-code);
+	if (what === 'TCP_MD5SIG') return `the kernel refuses the password (TCP_MD5SIG, ${name})`;
+	return words[name] ?? `${what} failed with ${name}`;
+};
+
+const dial: Transport['dial'] = (target, handlers) => {
 	let done = false;
-	const socket = connect({
-		host: address,
-		port,
-		autoSelectFamily: false,
-		...(localAddress === undefined ? {} : { localAddress }),
-	});
+	const opened = openDialSocket(target.address, target);
+	if (!opened.ok) {
+		const timer = setImmediate(() => handlers.failed(systemError(opened.code, opened.what)));
+		return () => clearImmediate(timer);
+	}
+	// Not documented: without it the socket is read before it is connected.
+	const socket = new Socket({ fd: opened.fd, manualStart: true } as SocketConstructorOpts);
 	socket.once('connect', () => {
 		if (done) return;
 		done = true;
@@ -123,6 +136,12 @@ const dial: Transport['dial'] = ({ address, port, localAddress }, handlers) => {
 		done = true;
 		handlers.failed(describeSocketError(error));
 	});
+	socket.connect({
+		host: withZone(target.address, target.interface),
+		port: target.port,
+		autoSelectFamily: false,
+		...(target.localAddress === undefined ? {} : { localAddress: withZone(target.localAddress, target.interface) }),
+	});
 	return () => {
 		if (done) return;
 		done = true;
@@ -130,37 +149,66 @@ const dial: Transport['dial'] = ({ address, port, localAddress }, handlers) => {
 	};
 };
 
-const listen: Transport['listen'] = (target: ListenTarget, handlers) => {
+const listen: Transport['listen'] = (target: ListenTarget, first: readonly Protection[], handlers) => {
+	const family = familyOf(target.address);
 	let server: Server | undefined;
+	let socket: number | undefined;
+	let protections = first;
 	let retry: ReturnType<typeof setTimeout> | undefined;
 	let ended = false;
+	const failed = (reason: string): void => {
+		handlers.failed(reason);
+		retry = setTimeout(open, RELISTEN_MS);
+	};
+	const guard = (fd: number, before: readonly Protection[]): void => {
+		for (const { prefix } of protectListener(fd, family, before, protections)) {
+			handlers.failed(`the kernel refuses the password for ${prefix} (TCP_MD5SIG)`);
+		}
+	};
 	const open = (): void => {
 		if (ended) return;
-		const current = createServer((socket) => handlers.connection(asConnection(socket)));
+		const opened = openListenSocket(target.address, target.port);
+		if (!opened.ok) {
+			failed(systemError(opened.code, opened.what));
+			return;
+		}
+		const { fd } = opened;
+		const current = createServer((accepted) => handlers.connection(asConnection(accepted)));
 		server = current;
 		current.on('error', (error) => {
 			if (ended) return;
-			handlers.failed(describeSocketError(error));
+			socket = undefined;
 			current.close();
-			retry = setTimeout(open, RELISTEN_MS);
+			failed(describeSocketError(error));
 		});
-		current.on('listening', () => handlers.listening());
-		current.listen({
-			host: target.address,
-			port: target.port,
-			backlog: BACKLOG,
-			ipv6Only: familyOf(target.address) === 6,
+		current.on('listening', () => {
+			socket = fd;
+			handlers.listening();
+			guard(fd, []);
 		});
+		// Before anybody can connect.
+		protectListener(fd, family, [], protections);
+		current.listen({ fd, backlog: BACKLOG });
 	};
-	open();
-	return () =>
-		new Promise((resolve) => {
-			ended = true;
-			clearTimeout(retry);
-			if (server?.listening) server.close();
-			// Not waiting for connections: close() calls back only when the last of them has ended.
-			resolve();
-		});
+	// Nobody is called from within this call.
+	const begin = setImmediate(open);
+	return {
+		// Not waiting for connections: the server calls back only when the last of them has ended.
+		close: () =>
+			new Promise((resolve) => {
+				ended = true;
+				socket = undefined;
+				clearImmediate(begin);
+				clearTimeout(retry);
+				if (server?.listening) server.close();
+				resolve();
+			}),
+		protect: (next) => {
+			const before = protections;
+			protections = next;
+			if (socket !== undefined) guard(socket, before);
+		},
+	};
 };
 
 export const tcpTransport: Transport = { dial, listen };

@@ -17,6 +17,8 @@ export type Connection = {
 	readonly remotePort: number;
 	readonly localAddress: string;
 	readonly localPort: number;
+	/** Interface of link-local addresses; '' for others. */
+	readonly interface: string;
 	/** Bytes are held back until somebody attaches. */
 	readonly attach: (handlers: ConnectionHandlers) => void;
 	/** False: buffers are full; what was given is sent all the same, but no more should be before `drained`. */
@@ -27,23 +29,45 @@ export type Connection = {
 	readonly destroy: () => void;
 };
 
-export type DialTarget = { readonly address: string; readonly port: number; readonly localAddress?: string };
+export type DialTarget = {
+	readonly address: string;
+	readonly port: number;
+	readonly localAddress?: string;
+	/** Needed for a link-local address. */
+	readonly interface?: string;
+	/** Signs and checks every segment (RFC 2385). */
+	readonly password?: string;
+	/** Segments with a lower TTL are dropped (RFC 5082). */
+	readonly minimumTtl?: number;
+};
 export type DialHandlers = {
 	readonly connected: (connection: Connection) => void;
 	readonly failed: (reason: string) => void;
 };
 
 export type ListenTarget = { readonly address: string; readonly port: number };
+/** What the kernel asks of connections from a prefix before anybody hears of them. */
+export type Protection = {
+	/** Canonical, also for a single address. */
+	readonly prefix: string;
+	readonly password?: string;
+	readonly minimumTtl?: number;
+};
 export type ListenHandlers = {
 	readonly connection: (connection: Connection) => void;
 	/** Listening began, or failed: it is tried again. */
 	readonly listening: () => void;
 	readonly failed: (reason: string) => void;
 };
+export type Listener = {
+	/** Ends listening; connections made stay. */
+	readonly close: () => Promise<void>;
+	/** Replaces all protections; connections made keep theirs. */
+	readonly protect: (protections: readonly Protection[]) => void;
+};
 
 export type Transport = {
 	/** Returns what ends the dial; no handler is called after that. */
 	readonly dial: (target: DialTarget, handlers: DialHandlers) => () => void;
-	/** Returns what ends listening; connections made stay. */
-	readonly listen: (target: ListenTarget, handlers: ListenHandlers) => () => Promise<void>;
+	readonly listen: (target: ListenTarget, protections: readonly Protection[], handlers: ListenHandlers) => Listener;
 };

@@ -45,6 +45,8 @@ export type Wire = {
 	readonly speaker: (config: SpeakerConfig, netns?: string) => OurSpeaker;
 	/** `ip -n NETNS ...`, split at spaces. */
 	readonly ip: (netns: string, command: string) => Promise<string>;
+	/** A command in `router`, split at spaces. */
+	readonly inRouter: (command: string) => Promise<string>;
 	/** Prefixes of a protocol in the main table of a namespace, both families. */
 	readonly routes: (netns: string, protocol: string) => Promise<string[]>;
 	/** Route changes seen from now on, as `ip monitor route` prints them. */
@@ -115,6 +117,7 @@ export const createWire = async (): Promise<Wire> => {
 		router,
 		folder,
 		ip,
+		inRouter: (command) => output('ip', ['netns', 'exec', router, ...command.split(' ')]),
 		start,
 		file: (name, text) => {
 			const path = join(folder, name);
