@@ -1,11 +1,20 @@
 import { join } from 'node:path';
-import { type Backend, createChains, createIpsets, detectBackend, type MemberChange, type Run } from 'iptables-wrapper';
+import {
+	type Backend,
+	type Chains,
+	createChains,
+	createIpsets,
+	detectBackend,
+	type MemberChange,
+	type Run,
+} from 'iptables-wrapper';
 import { clusterOf, type Problem } from '../src/api/cluster.ts';
 import { type NodeAddresses, nodeAddressesOf, ownAddresses } from '../src/api/node-addresses.ts';
 import { type Kind, keyOf, type ManxObject, type Node, type Pod } from '../src/api/objects.ts';
 import type { Settings } from '../src/config.ts';
 import type { InterfaceAddress, Kernel, Link } from '../src/kernel/kernel.ts';
 import type { Logger } from '../src/logging.ts';
+import type { Family } from '../src/net/ip.ts';
 import type { Attachment } from './attachment.ts';
 import { createPolicyCalc } from './calc/index.ts';
 import { clusterRoutes } from './cluster-routes.ts';
@@ -16,6 +25,7 @@ import { createConnectionEnder } from './dataplane/connection-ender.ts';
 import { createDataplane, type Dataplane } from './dataplane/dataplane.ts';
 import { createDesired } from './dataplane/desired.ts';
 import { applyHostSysctls, type SysctlAccess } from './dataplane/host-sysctls.ts';
+import { createExplain, type ExplainQuery, type ExplainResult } from './explain.ts';
 
 /**
  * felix put together: objects come in, the policy calculation, the CNI server and the dataplane loop share them, and the
@@ -45,6 +55,8 @@ export type Felix = {
 	/** Whether all changes taken so far are in the kernel, read back from it; what is not, in words. */
 	readonly unsettled: () => Promise<readonly string[]>;
 	readonly status: () => FelixStatus;
+	/** What becomes of a packet on this node, and why. */
+	readonly explain: (query: ExplainQuery) => Promise<ExplainResult>;
 	readonly close: () => Promise<void>;
 };
 
@@ -99,6 +111,14 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 		later: (milliseconds, action) => void setTimeout(action, milliseconds).unref(),
 		now: () => performance.now(),
 		log: log.child({ part: 'connections' }),
+	});
+	const chains: Partial<Record<Family, Chains>> = {};
+	const explain = createExplain({
+		node: nodeName,
+		calc,
+		isNode: (address) => isOwnAddress(address),
+		routes: kernel.listRoutes,
+		counters: async (family, table, name) => chains[family]?.counters(table, name) ?? [],
 	});
 	const savedSysctls = join(settings.runDir, 'sysctls.json');
 
@@ -233,7 +253,11 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 			backendReason = 'by setting';
 		}
 		log.info({ backend }, `iptables backend ${backend}: ${backendReason}`);
-		const chainsOf = (family: 4 | 6) => createChains({ family, backend: backend as Backend, prefix: 'MANX-', run });
+		const chainsOf = (family: Family) => {
+			const made = createChains({ family, backend: backend as Backend, prefix: 'MANX-', run });
+			chains[family] = made;
+			return made;
+		};
 		dataplane = createDataplane({
 			kernel,
 			chains: { 4: chainsOf(4), 6: chainsOf(6) },
@@ -356,6 +380,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 			problems,
 			lastError: dataplane?.status().lastError ?? '',
 		}),
+		explain,
 		close: async () => {
 			stopWatching();
 			await closeServer();

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
+import type { ExplainOptions } from './cli/explain.ts';
 
 /** The command line. Each command loads what it needs when it runs: `manx status` need not wait for a BGP codec. */
 
@@ -9,6 +10,7 @@ const program = new Command('manx')
 	.showHelpAfterError('(manx --help tells what there is)');
 
 const daemonOption = ['-c, --config <file>', 'YAML file of settings (docs/reference/settings.md)'] as const;
+const socketOption = ['--socket <path>', "felix's control socket (default: felix.sock in runDir)"] as const;
 
 program
 	.command('felix')
@@ -36,6 +38,19 @@ program
 	.action(async (options: { config?: string; yes?: boolean }) => {
 		const { cleanup } = await import('./cli/cleanup.ts');
 		await cleanup(options);
+	});
+
+program
+	.command('explain')
+	.description('what becomes of a packet on this node and why; ends with 1 when it is denied')
+	.argument('<source>', 'NAMESPACE/POD or IP')
+	.argument('<destination>', 'NAMESPACE/POD:PORT/PROTOCOL or IP:PORT/PROTOCOL; without a port a ping is meant')
+	.option(...daemonOption)
+	.option(...socketOption)
+	.option('-o, --output <format>', 'text or json', 'text')
+	.action(async (source: string, destination: string, options: ExplainOptions) => {
+		const { explain } = await import('./cli/explain.ts');
+		await explain(source, destination, options);
 	});
 
 if (process.argv[2] === 'lab') {

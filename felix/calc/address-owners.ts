@@ -8,6 +8,7 @@ import type { PodRecord } from './records.ts';
 export type AddressOwners = {
 	/** Replaces a pod's claims and rank; returns the pods whose owned addresses may differ now. */
 	readonly claim: (pod: PodRecord, claims: readonly string[], rank: number) => ReadonlySet<PodRecord>;
+	readonly ownerOf: (address: string) => PodRecord | undefined;
 	/** Those of the pod's claims that it prevails with. */
 	readonly ownedBy: (pod: PodRecord) => readonly string[];
 };
@@ -61,6 +62,7 @@ export const createAddressOwners = (): AddressOwners => {
 			});
 			return changed;
 		},
+		ownerOf,
 		ownedBy: (pod) => {
 			const owned = pod.claims.filter((address) => ownerOf(address) === pod);
 			return owned.length === pod.claims.length ? pod.claims : owned;

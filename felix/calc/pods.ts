@@ -4,7 +4,7 @@ import { createAddressOwners } from './address-owners.ts';
 import { contribute, type NamespaceRecord, type PodRecord } from './records.ts';
 import { createSelections, type Selections } from './selections.ts';
 import { sameLabels } from './selector.ts';
-import type { LocalPod } from './types.ts';
+import type { LocalPod, PodInfo } from './types.ts';
 
 export type Pods = {
 	readonly selections: Selections;
@@ -14,6 +14,9 @@ export type Pods = {
 	readonly deleteNamespace: (name: string) => void;
 	readonly setLocalPod: (pod: LocalPod) => void;
 	readonly deleteLocalPod: (key: string) => void;
+	readonly pod: (key: string) => PodInfo | undefined;
+	readonly podAt: (address: string) => PodInfo | undefined;
+	readonly port: (key: string, protocol: string, name: string) => number | undefined;
 };
 
 const none: readonly never[] = [];
@@ -128,8 +131,26 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 		settleNamespace(pod.namespace);
 	};
 
+	const infoOf = ({ key, local, object, eligible }: PodRecord): PodInfo => ({
+		key,
+		addresses: local?.addresses ?? object?.status.podIPs ?? none,
+		local: local !== undefined,
+		nodeName: object?.spec.nodeName ?? '',
+		eligible,
+	});
+
 	return {
 		selections,
+		pod: (key) => {
+			const pod = pods.get(key);
+			return pod && infoOf(pod);
+		},
+		port: (key, protocol, name) =>
+			pods.get(key)?.ports.find((port) => port.name === name && port.protocol === protocol)?.containerPort,
+		podAt: (address) => {
+			const pod = owners.ownerOf(address);
+			return pod && infoOf(pod);
+		},
 		setPod: (object) => {
 			const pod = podOf(keyOf(object.metadata));
 			pod.object = object;

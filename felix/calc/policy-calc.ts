@@ -107,6 +107,9 @@ export const createPolicyCalc = (): PolicyCalc => {
 		},
 		setLocalPod: pods.setLocalPod,
 		deleteLocalPod: pods.deleteLocalPod,
+		pod: pods.pod,
+		podAt: pods.podAt,
+		port: pods.port,
 		state: (family) => {
 			if (groups.flush()) outputs[4].restructure = outputs[6].restructure = true;
 			const output = outputs[family];

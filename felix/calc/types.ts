@@ -50,6 +50,20 @@ export type PolicyState = {
 	readonly sets: ReadonlyMap<string, IpsetSpec>;
 };
 
+/** What is known of a pod, for people. */
+export type PodInfo = {
+	/** `namespace/name` */
+	readonly key: string;
+	/** Of the wired interface here, else as the API reports them. */
+	readonly addresses: readonly string[];
+	/** Wired on this node. */
+	readonly local: boolean;
+	/** '' when the API does not say. */
+	readonly nodeName: string;
+	/** Whether selectors can take it: not hostNetwork, not finished. */
+	readonly eligible: boolean;
+};
+
 export type PolicyObject = Pod | Namespace | NetworkPolicy;
 
 /**
@@ -64,4 +78,9 @@ export type PolicyCalc = {
 	readonly deleteLocalPod: (key: string) => void;
 	/** Incremental: the same object as before when nothing changed, the same groups and members where they did not. */
 	readonly state: (family: Family) => PolicyState;
+	readonly pod: (key: string) => PodInfo | undefined;
+	/** The pod an address belongs to. */
+	readonly podAt: (address: string) => PodInfo | undefined;
+	/** Number of a pod's named port. */
+	readonly port: (key: string, protocol: string, name: string) => number | undefined;
 };

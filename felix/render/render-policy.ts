@@ -61,6 +61,23 @@ const renderGroup = (group: PolicyGroup): readonly string[] => {
 	return rules;
 };
 
+/**
+ * Index, in the group's chain, of the rule that a verdict names: by its place in the group's rules and, where one way to
+ * pass takes several rules for its ports, by the port. Undefined `rule`: the DROP at the end.
+ */
+export const indexInChain = (group: PolicyGroup, rule: number | undefined, port: number | undefined): number => {
+	if (rule === undefined) return renderGroup(group).length - 1;
+	const before = group.rules.slice(0, rule).flatMap((one) => renderRule(one, group.direction)).length;
+	const { ports = [] } = group.rules[rule] as PolicyRule;
+	if (port === undefined || ports.length === 0) return before;
+	const holds = (list: string): boolean =>
+		list.split(',').some((range) => {
+			const [from = 0, to = from] = range.split(':').map(Number);
+			return from <= port && port <= to;
+		});
+	return before + Math.max(0, multiportLists(ports).findIndex(holds));
+};
+
 const dispatch = (state: PolicyState, direction: Direction): string[] => [
 	`-m set --match-set ${state.open[direction]} ${ends[direction].pod} -j RETURN`,
 	...state.groups

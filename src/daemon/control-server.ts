@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { Logger } from '../logging.ts';
 
 /**
@@ -9,10 +9,18 @@ import type { Logger } from '../logging.ts';
 
 export type WaitResult = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
+/** Answers a request by itself; a rejection is answered with 500. */
+export type ControlRoute = (query: URLSearchParams, response: ServerResponse) => Promise<void>;
+
+/** By method and path: `GET /explain`. */
+export type ControlRoutes = Readonly<Record<string, ControlRoute>>;
+
 export type ControlHandlers = {
 	readonly status: () => object;
 	/** Whether everything up to the generation is applied and found in the kernel; asked again until the time is over. */
 	readonly settled: (generation: number) => Promise<WaitResult>;
+	/** What this daemon answers beside. */
+	readonly routes?: ControlRoutes;
 };
 
 const pollInterval = 50;
@@ -44,7 +52,17 @@ export const startControlServer = async (path: string, handlers: ControlHandlers
 			);
 			return;
 		}
-		answer(404, { ok: false, reason: `there is ${'GET /status'} and ${'POST /wait'} only` });
+		const routes = handlers.routes ?? {};
+		const name = `${request.method} ${url.pathname}`;
+		const route = Object.hasOwn(routes, name) ? routes[name] : undefined;
+		if (route === undefined) {
+			const known = ['GET /status', 'POST /wait', ...Object.keys(routes)].join(', ');
+			return answer(404, { ok: false, reason: `there is no ${name}; there is ${known}` });
+		}
+		route(url.searchParams, response).catch((error: Error) => {
+			if (response.headersSent) response.destroy();
+			else answer(500, { ok: false, reason: error.message });
+		});
 	});
 	server.on('error', (error) => log.error({ path }, `the control socket ${path} failed: ${error.message}`));
 	rmSync(path, { force: true });

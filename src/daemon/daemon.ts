@@ -4,7 +4,7 @@ import { loadSettings, type Settings } from '../config.ts';
 import type { DatastoreEvent } from '../datastore/datastore.ts';
 import type { KubernetesClient } from '../datastore/kubernetes/client.ts';
 import { createLogger, type Logger } from '../logging.ts';
-import { startControlServer, type WaitResult } from './control-server.ts';
+import { type ControlRoutes, startControlServer, type WaitResult } from './control-server.ts';
 import { openDatastore } from './open-datastore.ts';
 
 /** What felix and bird have in common as daemons: settings, log, datastore, control socket, the end by a signal. */
@@ -15,6 +15,8 @@ export type Module = {
 	/** Whether everything taken so far is in the kernel; what is not, in words. */
 	readonly unsettled: () => Promise<readonly string[]>;
 	readonly status: () => object;
+	/** Further requests on the control socket. */
+	readonly routes?: ControlRoutes;
 	/** SIGTERM: an end that loses no packet. */
 	readonly stop: () => Promise<void>;
 };
@@ -60,6 +62,7 @@ export const runDaemon = async (
 		join(settings.runDir, `${name}.sock`),
 		{
 			settled,
+			...(module.routes !== undefined && { routes: module.routes }),
 			status: () => ({
 				node: settings.nodeName,
 				mode: settings.mode,

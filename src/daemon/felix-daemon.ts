@@ -5,6 +5,7 @@ import { openSetMembers } from '../kernel/set-members.ts';
 import { openSysctls } from '../kernel/sysctl.ts';
 import { runDaemon } from './daemon.ts';
 import { createNodeCondition } from './node-condition.ts';
+import { felixRoutes } from './felix-routes.ts';
 import { nodeSysctls } from './node-sysctls.ts';
 
 /** `manx felix`: felix with the real kernel, programs and sysctls of this node. */
@@ -36,6 +37,7 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 				condition?.onEvent(event);
 			},
 			unsettled: felix.unsettled,
+			routes: felixRoutes(felix),
 			status: felix.status,
 			stop: async () => {
 				condition?.close();
