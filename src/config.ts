@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { canonicalCidr } from './net/ip.ts';
+import { parseListenAddress } from './net/listen-address.ts';
 
 /**
  * Settings of a daemon. Sources, later ones win: defaults, the YAML file given with --config, MANX_* environment
@@ -44,6 +45,17 @@ const shape = {
 	/** MTU of pod interfaces; 0: that of the uplink. */
 	mtu: z.int().min(0).max(65535).default(0),
 	iptablesBackend: z.enum(['auto', 'legacy', 'nft']).default('auto'),
+	/** Where /proc/sys/net can be written; another place in a container that is not privileged. */
+	sysctlRoot: z.string().startsWith('/').default('/proc/sys/net'),
+	/** Folder felix writes its CNI configuration to when it can serve; empty: it writes none. */
+	cniConfDir: z.union([z.literal(''), z.string().startsWith('/')]).default(''),
+	/** Folder of the CNI executables, for install-cni and cleanup; empty: they are somebody else's care. */
+	cniBinDir: z.union([z.literal(''), z.string().startsWith('/')]).default(''),
+	/** Where probes and metrics are served, with or without port (felix 9473, bird 9474); empty: nowhere. */
+	metricsAddress: z
+		.string()
+		.refine((text) => text === '' || parseListenAddress(text, 1) !== undefined, 'must be ADDRESS or ADDRESS:PORT')
+		.default('127.0.0.1'),
 	logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 	/** Seconds between full comparisons of the kernel with what is wanted. */
 	resyncSeconds: z.int().min(1).max(86400).default(60),
@@ -108,8 +120,12 @@ export type SettingsResult =
 	| { readonly ok: true; readonly settings: Settings }
 	| { readonly ok: false; readonly error: string };
 
+/** Read when no file is given and this one is there; a ConfigMap is mounted at its folder. */
+const defaultFile = '/etc/manx/settings.yaml';
+
 /** Reads and checks the settings; `error` names source, key, reason and what to do. */
-export const loadSettings = (file: string | undefined, environment: NodeJS.ProcessEnv): SettingsResult => {
+export const loadSettings = (given: string | undefined, environment: NodeJS.ProcessEnv): SettingsResult => {
+	const file = given ?? (existsSync(defaultFile) ? defaultFile : undefined);
 	const fail = (error: string): SettingsResult => ({ ok: false, error });
 	let values: Record<string, unknown> = {};
 	if (file !== undefined) {
@@ -129,8 +145,8 @@ export const loadSettings = (file: string | undefined, environment: NodeJS.Proce
 			return fail(`${file}: there is no setting '${key}'. Did you mean '${nearest(key, known)}'?`);
 		}
 	}
-	const given = fromEnvironment(environment);
-	const stray = given.unknown[0];
+	const variables = fromEnvironment(environment);
+	const stray = variables.unknown[0];
 	if (stray !== undefined) {
 		const wanted = nearest(stray, known.map(variableOf));
 		return fail(`There is no setting for the environment variable ${stray}. Did you mean ${wanted}?`);
@@ -139,7 +155,7 @@ export const loadSettings = (file: string | undefined, environment: NodeJS.Proce
 	const merged: Record<string, unknown> = {
 		...(inPod && { datastore: { kind: 'kubernetes' } }),
 		...values,
-		...given.values,
+		...variables.values,
 	};
 	// MANX_DATASTORE says which, the file may say with what kubeconfig.
 	const fromFile = values.datastore as { kind?: unknown } | undefined;

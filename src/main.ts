@@ -31,6 +31,27 @@ program
 	});
 
 program
+	.command('install-cni')
+	.description('put the CNI executables into the folder of the container runtime')
+	.option(...daemonOption)
+	.option('--from <folder>', 'where they are', '/usr/lib/manx/cni')
+	.option('--to <folder>', 'where the runtime looks for them; the setting cniBinDir when absent')
+	.action(async (options: { config?: string; from: string; to?: string }) => {
+		const { installCni } = await import('./cli/install-cni.ts');
+		installCni(options);
+	});
+
+program
+	.command('status')
+	.description('how this node is doing; ends with 1 when something is wrong')
+	.option(...daemonOption)
+	.option('-o, --output <format>', 'text or json', 'text')
+	.action(async (options: { config?: string; output: string }) => {
+		const { status } = await import('./cli/status.ts');
+		await status(options);
+	});
+
+program
 	.command('cleanup')
 	.description('take everything of Manx off this node: rules, sets, routes, pod interfaces, settings, records')
 	.option(...daemonOption)

@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { createChains, createIpsets } from 'iptables-wrapper';
 import { restoreHostSysctls } from '../../felix/dataplane/host-sysctls.ts';
 import { loadSettings } from '../config.ts';
+import { conflistName } from '../daemon/cni-conf.ts';
 import { nodeSysctls } from '../daemon/node-sysctls.ts';
 import { owners } from '../kernel/kernel.ts';
 import { openKernel } from '../kernel/open-kernel.ts';
 import { createRun } from '../kernel/run.ts';
 import { createLogger } from '../logging.ts';
+import { removeInstalled } from './install-cni.ts';
 
 /**
  * `manx cleanup`: leaves the node as it was before. Run it when the daemons have ended. Rules go before the sets they
@@ -20,7 +22,7 @@ export const cleanup = async (options: { readonly config?: string; readonly yes?
 		process.exitCode = 2;
 		return;
 	}
-	const { runDir } = loaded.settings;
+	const { runDir, cniConfDir, cniBinDir } = loaded.settings;
 	if (options.yes !== true) {
 		console.error(
 			'manx cleanup: this takes the network from every pod of this node. End felix and bird, then add --yes.',
@@ -35,6 +37,11 @@ export const cleanup = async (options: { readonly config?: string; readonly yes?
 		if (error !== undefined) failures.push(`${what}: ${error}`);
 		console.log(`${error === undefined ? 'done' : 'FAILED'}  ${what}`);
 	};
+	// First of all: while the list is there the runtime goes on asking for pods.
+	if (cniConfDir !== '') {
+		rmSync(join(cniConfDir, conflistName), { force: true });
+		step(`CNI configuration in ${cniConfDir}`, undefined);
+	}
 	const kernel = openKernel({ log, watch: false });
 	for (const backend of ['nft', 'legacy'] as const) {
 		if ((await run(`iptables-${backend}-save`, ['--version'])).code !== 0) continue;
@@ -57,9 +64,10 @@ export const cleanup = async (options: { readonly config?: string; readonly yes?
 		step(`${deleted.length} routes of ${name}`, failed.values().next().value?.message);
 	}
 	const sysctls = join(runDir, 'sysctls.json');
-	const refused = restoreHostSysctls(nodeSysctls(), sysctls);
+	const refused = restoreHostSysctls(nodeSysctls(loaded.settings.sysctlRoot), sysctls);
 	step('kernel settings', refused[0]);
 	kernel.close();
+	if (cniBinDir !== '') step(`CNI executables in ${cniBinDir}`, removeInstalled(cniBinDir));
 	if (failures.length === 0 && existsSync(runDir)) rmSync(runDir, { recursive: true, force: true });
 	for (const failure of failures) console.error(failure);
 	process.exitCode = failures.length === 0 ? 0 : 1;

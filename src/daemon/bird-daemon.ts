@@ -102,6 +102,14 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 			const { sessions } = bird.status();
 			return sessions.filter((one) => one.state !== 'Established').map((one) => `session ${one.name} is ${one.state}`);
 		},
+		unready: () => {
+			if (settings.mode !== 'bgp') return [];
+			const status = bird?.status();
+			if (status === undefined) return ['the speaker is not configured yet', ...problems.map(sentence)];
+			if (status.listenErrors.length > 0) return status.listenErrors;
+			// Not gated on every peer being up: what is known has been sent once the restart is over.
+			return status.restarting ? ['restarting: the routes of peers are awaited'] : [];
+		},
 		status: () => ({
 			problems,
 			...(bird?.status() ?? { sessions: [], routes: { wanted: 0, programmed: 0 }, lastError: '' }),

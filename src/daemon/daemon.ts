@@ -1,11 +1,15 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import packageJson from '../../package.json' with { type: 'json' };
 import { loadSettings, type Settings } from '../config.ts';
 import type { DatastoreEvent } from '../datastore/datastore.ts';
 import type { KubernetesClient } from '../datastore/kubernetes/client.ts';
 import { createLogger, type Logger } from '../logging.ts';
+import { parseListenAddress } from '../net/listen-address.ts';
 import { type ControlRoutes, startControlServer, type WaitResult } from './control-server.ts';
+import { createMetrics, figuresOf } from './metrics.ts';
 import { openDatastore } from './open-datastore.ts';
+import { startProbeServer } from './probe-server.ts';
 
 /** What felix and bird have in common as daemons: settings, log, datastore, control socket, the end by a signal. */
 
@@ -15,6 +19,8 @@ export type Module = {
 	/** Whether everything taken so far is in the kernel; what is not, in words. */
 	readonly unsettled: () => Promise<readonly string[]>;
 	readonly status: () => object;
+	/** Why it does not serve yet, in words; asked only once all objects have been read. */
+	readonly unready: () => readonly string[];
 	/** Further requests on the control socket. */
 	readonly routes?: ControlRoutes;
 	/** SIGTERM: an end that loses no packet. */
@@ -29,6 +35,7 @@ export type ModuleContext = {
 };
 
 const stopTimeout = 5000;
+const probePorts = { felix: 9473, bird: 9474 } as const;
 
 export const runDaemon = async (
 	name: 'felix' | 'bird',
@@ -67,6 +74,7 @@ export const runDaemon = async (
 				node: settings.nodeName,
 				mode: settings.mode,
 				inSync,
+				unready: unready(),
 				generation,
 				...module.status(),
 				datastore: datastore.status?.(),
@@ -75,12 +83,32 @@ export const runDaemon = async (
 		},
 		log,
 	);
+	const unready = (): readonly string[] =>
+		inSync ? module.unready() : [`the objects of ${source} have not been read yet`];
+	const address = parseListenAddress(settings.metricsAddress, probePorts[name]);
+	const probes =
+		address &&
+		startProbeServer(
+			address,
+			{
+				unready,
+				metrics: createMetrics(name, settings.nodeName, packageJson.version, () => ({
+					routes: { wanted: 0, programmed: 0 },
+					...figuresOf(module.status()),
+					inSync,
+					ready: unready().length === 0,
+					refused: datastore.refusals().length,
+				})).text,
+			},
+			log.child({ part: 'probes' }),
+		);
 	let stopping = false;
 	const stop = async (signal: string): Promise<void> => {
 		if (stopping) return;
 		stopping = true;
 		log.info({ signal }, `stopping on ${signal}; what is in the kernel stays`);
 		const timer = setTimeout(() => process.exit(1), stopTimeout);
+		probes?.close();
 		server.close();
 		server.closeAllConnections();
 		await datastore.close();

@@ -3,10 +3,14 @@ import { openKernel } from '../kernel/open-kernel.ts';
 import { createRun } from '../kernel/run.ts';
 import { openSetMembers } from '../kernel/set-members.ts';
 import { openSysctls } from '../kernel/sysctl.ts';
+import { createCniConf } from './cni-conf.ts';
 import { runDaemon } from './daemon.ts';
-import { createNodeCondition } from './node-condition.ts';
 import { felixRoutes } from './felix-routes.ts';
+import { createNodeCondition } from './node-condition.ts';
 import { nodeSysctls } from './node-sysctls.ts';
+
+/** Milliseconds between looks at the runtime's folder. */
+const cniConfInterval = 5000;
 
 /** `manx felix`: felix with the real kernel, programs and sysctls of this node. */
 export const runFelix = (configFile: string | undefined): Promise<void> =>
@@ -21,25 +25,47 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 			log,
 			run: createRun(),
 			writeMembers: setMembers.write,
-			sysctls: nodeSysctls(),
+			sysctls: nodeSysctls(settings.sysctlRoot),
 			wiring: {
 				openKernelIn: (netns) => openKernel({ log, netns, watch: false }),
-				sysctlsIn: (netns) => openSysctls(netns === undefined ? {} : { netns }),
+				sysctlsIn: (netns) => openSysctls({ root: settings.sysctlRoot, ...(netns !== undefined && { netns }) }),
 			},
 		});
+		const { cniConfDir, runDir } = settings;
+		const cniConf = cniConfDir === '' ? undefined : createCniConf({ dir: cniConfDir, runDir, log });
+		let listening = false;
+		let inSync = false;
+		const unready = (): readonly string[] => {
+			if (!listening) return ['the CNI socket is not open yet'];
+			if (felix.status().podCIDRs.length > 0) return [];
+			return [
+				`Node ${nodeName} does not exist or has no spec.podCIDRs: does the controller-manager allocate node CIDRs?`,
+			];
+		};
+		/** The configuration appears when felix can serve, and comes back when somebody removes it. */
+		const offer = (): void => {
+			if (inSync && unready().length === 0) cniConf?.write();
+		};
+		const timer = setInterval(offer, cniConfInterval);
 		return {
 			start: async () => {
 				await felix.start();
+				listening = true;
 				condition?.serving();
+				offer();
 			},
 			onEvent: (event) => {
 				felix.onChanges(event.changes, event.inSync);
 				condition?.onEvent(event);
+				inSync = event.inSync;
+				if (cniConf?.offered() === false) offer();
 			},
 			unsettled: felix.unsettled,
 			routes: felixRoutes(felix),
-			status: felix.status,
+			unready,
+			status: () => ({ ...felix.status(), warnings: cniConf?.problems() ?? [] }),
 			stop: async () => {
+				clearInterval(timer);
 				condition?.close();
 				await felix.close();
 				kernel.close();

@@ -19,7 +19,7 @@ export type Api = {
 	readonly request: (method: string, path: string, body?: unknown, contentType?: string) => Promise<Answer>;
 	/** The answer's object; throws with the API server's message when it refuses. */
 	readonly json: <T = Body>(method: string, path: string, body?: unknown, contentType?: string) => Promise<T>;
-	/** Server-side apply of each document, in order; waits for a CRD to be served. */
+	/** Creates each document's object, or merges it into the one there is, in order; waits for a CRD to be served. */
 	readonly apply: (manifest: string | readonly object[]) => Promise<void>;
 	/** Deletes each document's object; what is gone already is fine. */
 	readonly delete: (manifest: string | readonly object[]) => Promise<void>;
@@ -28,6 +28,12 @@ export type Api = {
 };
 
 type ResourceList = { readonly resources: readonly { name: string; kind: string; namespaced: boolean }[] };
+
+/** As kubectl: lists of built-in kinds are merged by their keys, those of custom ones are replaced. */
+const patchType = ({ apiVersion }: KubeObject): string =>
+	/^(v1|[a-z]+\/v1|.*\.k8s\.io\/.*)$/.test(apiVersion) && !apiVersion.startsWith('apiextensions')
+		? 'application/strategic-merge-patch+json'
+		: 'application/merge-patch+json';
 
 export const parseManifest = (text: string): readonly KubeObject[] =>
 	parseAllDocuments(text).flatMap((document) => {
@@ -114,7 +120,9 @@ export const createApi = (socketPath: string, token: string): Api => {
 		apply: async (manifest) => {
 			for (const object of documents(manifest)) {
 				const path = await pathOfObject(object);
-				await json('PATCH', `${path}?fieldManager=manx-test&force=true`, object, 'application/apply-patch+yaml');
+				const created = await request('POST', path.slice(0, path.lastIndexOf('/')), object);
+				if (created.status === 409) await json('PATCH', path, object, patchType(object));
+				else if (created.status >= 300) throw new Error(`POST ${path}: ${created.status} ${created.text}`);
 				if (object.kind === 'CustomResourceDefinition') await untilServed(object);
 			}
 		},
