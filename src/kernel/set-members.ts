@@ -3,26 +3,39 @@ import { type NetlinkSocket, openNetlinkSocket } from './netlink-socket.ts';
 import type { NetlinkWriter } from './netlink-writer.ts';
 
 /**
- * Members of ipsets over netlink (net/netfilter/ipset/ip_set_core.c), for sets that are there: a pod comes or goes by
- * a few of these, and starting a program for them would cost more than all the rest of its ADD.
+ * ipsets and their members over netlink (net/netfilter/ipset/ip_set_core.c): a pod comes or goes by a few of these, and
+ * starting a program for them would cost more than all the rest of its ADD.
  */
 
-/** One member to put in or take out; both are fine when it is so already. */
-export type SetMemberChange = {
+/** One thing to do to a set. It is fine for a member or set to be there, or a member to be gone, already. */
+export type SetChange = {
 	readonly set: string;
-	readonly verb: 'add' | 'del';
 	readonly family: 4 | 6;
-	/** As ipset prints it: `10.0.0.1`, `10.0.0.0/8`, `10.0.0.1,tcp:80`, `10.0.0.1,manx0123`. */
-	readonly member: string;
-};
+} & (
+	| {
+			readonly verb: 'add' | 'del';
+			/** As ipset prints it: `10.0.0.1`, `10.0.0.0/8`, `10.0.0.1,tcp:80`, `10.0.0.1,manx0123`. */
+			readonly member: string;
+	  }
+	| { readonly verb: 'create'; readonly type: string; readonly hashsize: number; readonly maxelem: number }
+	/** Refused while a rule uses it. */
+	| { readonly verb: 'destroy' }
+);
 
 const NFNL_SUBSYS_IPSET = 6;
+const IPSET_CMD_CREATE = 2;
+const IPSET_CMD_DESTROY = 3;
 const IPSET_CMD_ADD = 9;
 const IPSET_CMD_DEL = 10;
 const IPSET_PROTOCOL_MIN = 6;
 const IPSET_ATTR_PROTOCOL = 1;
 const IPSET_ATTR_SETNAME = 2;
+const IPSET_ATTR_TYPENAME = 3;
+const IPSET_ATTR_REVISION = 4;
+const IPSET_ATTR_FAMILY = 5;
 const IPSET_ATTR_DATA = 7;
+const IPSET_ATTR_HASHSIZE = 18;
+const IPSET_ATTR_MAXELEM = 19;
 const IPSET_ATTR_IP = 1;
 const IPSET_ATTR_CIDR = 3;
 const IPSET_ATTR_PORT = 4;
@@ -33,11 +46,51 @@ const NLA_F_NET_BYTEORDER = 0x4000;
 /** IANA protocol numbers of the names ipset prints. */
 const protocols: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132, udplite: 136, icmp: 1, icmpv6: 58 };
 
-const write = (writer: NetlinkWriter, { set, verb, family, member }: SetMemberChange): string | undefined => {
-	writer.message((NFNL_SUBSYS_IPSET << 8) | (verb === 'add' ? IPSET_CMD_ADD : IPSET_CMD_DEL), 0);
+/**
+ * Revisions of the types that know all we ask of them (skbinfo, Linux 4.0): those that the oldest ipset program in use
+ * can still read, so that what is made here is not hidden from it.
+ */
+const revisions: Readonly<Record<string, number>> = {
+	'hash:ip': 4,
+	'hash:ip,port': 5,
+	'hash:net': 6,
+	'hash:net,port': 7,
+	'hash:net,iface': 6,
+};
+
+const commands = { create: IPSET_CMD_CREATE, destroy: IPSET_CMD_DESTROY, add: IPSET_CMD_ADD, del: IPSET_CMD_DEL };
+
+const begin = (writer: NetlinkWriter, command: number, family: 4 | 6): void => {
+	writer.message((NFNL_SUBSYS_IPSET << 8) | command, 0);
 	writer.u32(family === 4 ? AF_INET : AF_INET6);
 	writer.attrU8(IPSET_ATTR_PROTOCOL, IPSET_PROTOCOL_MIN);
+};
+
+/** ipset's numbers go in network byte order. */
+const attrNet32 = (writer: NetlinkWriter, type: number, value: number): void => {
+	const bytes = new Uint8Array(4);
+	new DataView(bytes.buffer).setUint32(0, value);
+	writer.attrBytes(type | NLA_F_NET_BYTEORDER, bytes);
+};
+
+const write = (writer: NetlinkWriter, change: SetChange): string | undefined => {
+	const { set, verb, family } = change;
+	begin(writer, commands[verb], family);
 	writer.attrString(IPSET_ATTR_SETNAME, set);
+	if (verb === 'destroy') return undefined;
+	if (verb === 'create') {
+		const revision = revisions[change.type];
+		if (revision === undefined) return `sets of type ${change.type} are not made here`;
+		writer.attrString(IPSET_ATTR_TYPENAME, change.type);
+		writer.attrU8(IPSET_ATTR_REVISION, revision);
+		writer.attrU8(IPSET_ATTR_FAMILY, family === 4 ? AF_INET : AF_INET6);
+		const data = writer.nest(IPSET_ATTR_DATA);
+		attrNet32(writer, IPSET_ATTR_HASHSIZE, change.hashsize);
+		attrNet32(writer, IPSET_ATTR_MAXELEM, change.maxelem);
+		writer.endNest(data);
+		return undefined;
+	}
+	const { member } = change;
 	const data = writer.nest(IPSET_ATTR_DATA);
 	const comma = member.indexOf(',');
 	const prefix = comma < 0 ? member : member.slice(0, comma);
@@ -67,7 +120,7 @@ const write = (writer: NetlinkWriter, { set, verb, family, member }: SetMemberCh
 
 export type SetMembers = {
 	/** Whether all changes were made. False: some may have been; the caller makes them another way, and learns why there. */
-	readonly write: (changes: readonly SetMemberChange[]) => Promise<boolean>;
+	readonly write: (changes: readonly SetChange[]) => Promise<boolean>;
 	readonly close: () => void;
 };
 
@@ -77,7 +130,9 @@ export const openSetMembers = (inside: <T>(run: () => T) => T = (run) => run()):
 	return {
 		write: async (changes) => {
 			socket ??= openNetlinkSocket(NETLINK_NETFILTER, inside);
-			const results = await socket.request(changes, write, ({ set, verb, member }) => `${verb} ${set} ${member}`);
+			const results = await socket.request(changes, write, (change) =>
+				'member' in change ? `${change.verb} ${change.set} ${change.member}` : `${change.verb} ${change.set}`,
+			);
 			return results.every((error) => error === undefined);
 		},
 		close: () => socket?.close(),

@@ -57,7 +57,28 @@ describe('set members by netlink', () => {
 		assert.equal(await members.write([{ set: 's', verb: 'add', family: 4, member: 'x' }]), false);
 	});
 
-	it('spares the set reconciler every program but the one that makes sets, and heals what it did not know', async () => {
+	for (const [type, family] of types) {
+		it(`${type}, IPv${family}: made as ipset makes it, also when it is there, and destroyed`, async () => {
+			const create = { set: 's', verb: 'create', family, type, hashsize: 128, maxelem: 1048576 } as const;
+			assert.equal(await members.write([create]), true);
+			const made = netns.sh('ipset save s');
+			const inet = family === 4 ? 'inet' : 'inet6';
+			assert.ok(made.startsWith(`create s ${type} family ${inet} hashsize 128 maxelem 1048576`), made);
+			assert.equal(await members.write([create]), true);
+			assert.equal(await members.write([{ ...create, type: type === 'hash:ip' ? 'hash:net' : 'hash:ip' }]), false);
+			assert.equal(await members.write([{ set: 's', verb: 'destroy', family }]), true);
+			assert.equal(netns.sh('ipset list -n'), '');
+		});
+	}
+
+	it('does not destroy a set that a rule uses', async () => {
+		const set = { set: 's', family: 4 } as const;
+		await members.write([{ ...set, verb: 'create', type: 'hash:ip', hashsize: 64, maxelem: 100 }]);
+		netns.sh('iptables -A INPUT -m set --match-set s src -j DROP');
+		assert.equal(await members.write([{ ...set, verb: 'destroy' }]), false);
+	});
+
+	it('spares the set reconciler every program, and heals what it did not know', async () => {
 		const sets = createIpsets({ prefix: 'manx-', run: netns.run, writeMembers: members.write });
 		const spec = (list: readonly string[]): Map<string, IpsetSpec> =>
 			new Map([['manx-a', { name: 'manx-a', type: 'hash:ip', family: 4, members: new Set(list) }]]);
@@ -66,8 +87,11 @@ describe('set members by netlink', () => {
 			assert.equal((await sets.applyAdditions()).error, undefined);
 			assert.equal((await sets.applyRemovals()).error, undefined);
 		};
-		await bring(['10.0.0.1']);
+		await bring([]);
 		const calls = netns.calls.length;
+		sets.want(new Map());
+		assert.deepEqual(await sets.applyRemovals(), { changed: ['manx-a'] });
+		await bring(['10.0.0.1']);
 		await bring(['10.0.0.1', '10.0.0.2']);
 		await bring(['10.0.0.2', '10.0.0.3']);
 		assert.equal(netns.calls.length, calls);

@@ -1,6 +1,6 @@
 /** Keeps sets as wanted; contract in types.ts. What the kernel holds is remembered, so an apply writes without reading. */
 import { createIpsetTool, type Line, type Refused, type RestoreResult } from './ipset-tool.ts';
-import { beyond, createText, type Kept, maxelem, missingFrom, sizeOf } from './kept-set.ts';
+import { beyond, createText, type Kept, maxelem, missingFrom, parseCreate, sizeOf } from './kept-set.ts';
 import { canonicalMembers } from './members.ts';
 import { createSerial } from './serial.ts';
 import type { ApplyResult, Family, IpsetSpec, Ipsets, Run, ToolError } from './types.ts';
@@ -10,21 +10,21 @@ export type IpsetsOptions = {
 	readonly prefix: string;
 	readonly run: Run;
 	/**
-	 * A faster way than a program for members of sets that are there (netlink). Answers false when not all was done;
-	 * then the program is asked, which may repeat any of it and tells why.
+	 * A faster way than a program (netlink). Answers false when not all was done; then the program is asked, which may
+	 * repeat any of it and tells why.
 	 */
-	readonly writeMembers?: (changes: readonly MemberChange[]) => Promise<boolean>;
+	readonly writeMembers?: (changes: readonly SetChange[]) => Promise<boolean>;
 	/** Waits; given by tests. iptables-nft frees what a deleted rule used a moment after it returned. */
 	readonly delay?: (milliseconds: number) => Promise<void>;
 };
 
-/** One member put in or taken out of a set that is there; no matter if it is so already. */
-export type MemberChange = {
-	readonly set: string;
-	readonly verb: 'add' | 'del';
-	readonly family: Family;
-	readonly member: string;
-};
+/** One thing done to a set; no matter if a member or a set to make is there, or a member gone, already. */
+export type SetChange = { readonly set: string; readonly family: Family } & (
+	| { readonly verb: 'add' | 'del'; readonly member: string }
+	| { readonly verb: 'create'; readonly type: string; readonly hashsize: number; readonly maxelem: number }
+	/** Not done while a rule uses it. */
+	| { readonly verb: 'destroy' }
+);
 
 /** What was last written of a set; `exact` once nothing else is left in it. */
 type Written = { readonly members: ReadonlySet<string>; readonly exact: boolean };
@@ -203,10 +203,19 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 	};
 
 	const restore = async (lines: readonly Line[]): Promise<RestoreResult> => {
-		const changes: MemberChange[] = [];
+		const changes: SetChange[] = [];
+		const made = new Map<string, Family>();
 		for (const { set, verb, text } of options.writeMembers === undefined ? [] : lines) {
-			const family = kernel?.get(set)?.family;
-			if ((verb !== 'add' && verb !== 'del') || family === undefined) return tool.restore(lines);
+			const creation = verb === 'create' ? parseCreate(text) : undefined;
+			if (creation?.set === set) {
+				made.set(set, creation.family);
+				changes.push(creation);
+				continue;
+			}
+			const family = made.get(set) ?? kernel?.get(set)?.family;
+			if ((verb !== 'add' && verb !== 'del') || family === undefined || !text.startsWith(`${verb} ${set} `)) {
+				return tool.restore(lines);
+			}
 			changes.push({ set, verb, family, member: text.slice(text.lastIndexOf(' ') + 1) });
 		}
 		if (changes.length > 0 && (await options.writeMembers?.(changes))) return { refused: [] };
@@ -248,6 +257,25 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			return work;
 		});
 
+	/** Destroys what it can at once without a program, and forgets it; waits a little for rules deleted a moment ago. */
+	const destroyAtOnce = async (unwanted: readonly string[]): Promise<string[]> => {
+		const { writeMembers } = options;
+		const gone: string[] = [];
+		if (writeMembers === undefined) return gone;
+		for (const pause of [0, 5, 20]) {
+			if (pause > 0) await delay(pause);
+			for (const set of unwanted) {
+				const kept = kernel?.get(set);
+				if (kept === undefined || !(await writeMembers([{ set, verb: 'destroy', family: kept.family }]))) continue;
+				kernel?.delete(set);
+				written.delete(set);
+				gone.push(set);
+			}
+			if (unwanted.every((set) => !kernel?.has(set) || stuck.has(set))) break;
+		}
+		return gone;
+	};
+
 	/** Those of the sets that rules use, after waiting briefly for any that were not found in use before. */
 	const inUse = async (unwanted: readonly string[]): Promise<ReadonlySet<string>> => {
 		let used = new Set<string>();
@@ -261,8 +289,8 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		return used;
 	};
 
-	const applyRemovals = async (): Promise<ApplyResult> => {
-		const removed = await perform((sets) => {
+	const removeMembers = (): Promise<ApplyResult> =>
+		perform((sets) => {
 			const work = newWork();
 			for (const [name, kept] of sets) {
 				const spec = wanted.get(name);
@@ -270,9 +298,14 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			}
 			return work;
 		});
+
+	const applyRemovals = async (): Promise<ApplyResult> => {
+		const removed = await removeMembers();
 		for (const name of written.keys()) if (!wanted.has(name) && !kernel?.has(name)) written.delete(name);
-		const unwanted = [...(kernel?.keys() ?? [])].filter((name) => !wanted.has(name));
-		if (unwanted.length === 0) return removed;
+		const notWanted = (): string[] => [...(kernel?.keys() ?? [])].filter((name) => !wanted.has(name));
+		const gone = await destroyAtOnce(notWanted());
+		const unwanted = notWanted();
+		if (unwanted.length === 0) return { ...removed, changed: [...removed.changed, ...gone] };
 		const used = await inUse(unwanted);
 		const destroyed = await perform((sets) => {
 			const work = newWork();
@@ -281,7 +314,7 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			return work;
 		});
 		const problem = removed.error ?? destroyed.error;
-		return { changed: [...removed.changed, ...destroyed.changed], ...(problem && { error: problem }) };
+		return { changed: [...removed.changed, ...gone, ...destroyed.changed], ...(problem && { error: problem }) };
 	};
 
 	const driftOf = (name: string, { members, exact }: Written): string | undefined => {
@@ -323,6 +356,7 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			wanted = sets;
 		},
 		applyAdditions: () => serial(applyAdditions),
+		removeMembers: () => serial(removeMembers),
 		applyRemovals: () => serial(applyRemovals),
 		resync: () => serial(resync),
 		remove: () => serial(remove),

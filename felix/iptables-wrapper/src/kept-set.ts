@@ -40,3 +40,13 @@ export const createText = (name: string, type: string, family: Family, members: 
 	const hashsize = 2 ** Math.min(20, Math.max(6, Math.ceil(Math.log2(members + 1))));
 	return `create ${name} ${type} family ${family === 4 ? 'inet' : 'inet6'} hashsize ${hashsize} maxelem ${maxelem}`;
 };
+
+const createLine = /^create (\S+) (\S+) family (inet6?) hashsize (\d+) maxelem (\d+)$/;
+
+/** A line of {@link createText} taken apart; undefined for another. */
+export const parseCreate = (text: string) => {
+	const [, set, type, family, hashsize, most] = createLine.exec(text) ?? [];
+	if (set === undefined || type === undefined) return undefined;
+	const numbers = { hashsize: Number(hashsize), maxelem: Number(most) };
+	return { verb: 'create', set, type, family: family === 'inet' ? 4 : 6, ...numbers } as const;
+};

@@ -56,6 +56,13 @@ export const actualOf = (saved: ParsedSave, prefix: string): Actual => {
 
 export const sameRule = (a: string, b: string): boolean => a === b || normaliseRule(a) === normaliseRule(b);
 
+/** Number of rules at the end that two chains share, no more than `most`. */
+const sharedEnd = (a: readonly string[], b: readonly string[], most: number): number => {
+	let i = 0;
+	while (i < most && sameRule(a[a.length - 1 - i] as string, b[b.length - 1 - i] as string)) i++;
+	return i;
+};
+
 /** Number of leading rules two chains share. */
 const sharedStart = (a: readonly string[], b: readonly string[]): number => {
 	let i = 0;
@@ -108,10 +115,19 @@ export const planOf = (actual: Actual, wanted: Ruleset, before: readonly Hook[],
 		const [table, chain] = splitKey(key);
 		const lines = linesOf(table);
 		changed.push({ table, name: key });
-		// Rules only added at the end leave the others, their counters and (nft) an RCU grace period alone.
-		const extend = have !== undefined && shared === have.length;
-		if (!extend) lines.declare.push(`:${chain} - [0:0]`);
-		for (let i = extend ? shared : 0; i < rules.length; i++) lines.rules.push(`-A ${chain} ${rules[i]}`);
+		// Rules put in or taken out at one place leave the others, their counters and (nothing deleted, nft) an RCU grace
+		// period alone. Taken out by their text: were the chain not what we know, a number could hit another rule.
+		const common = Math.min(have?.length ?? 0, rules.length);
+		const tail = have === undefined ? 0 : sharedEnd(have, rules, common - shared);
+		if (have !== undefined && have.length > 0 && shared + tail === common) {
+			for (let i = shared; i < have.length - tail; i++) lines.rules.push(`-D ${chain} ${have[i]}`);
+			for (let i = shared; i < rules.length - tail; i++) {
+				lines.rules.push(tail === 0 ? `-A ${chain} ${rules[i]}` : `-I ${chain} ${i + 1} ${rules[i]}`);
+			}
+			continue;
+		}
+		if (have === undefined || have.length > 0) lines.declare.push(`:${chain} - [0:0]`);
+		for (const rule of rules) lines.rules.push(`-A ${chain} ${rule}`);
 	}
 	for (const key of actual.owned.keys()) {
 		if (wanted.chains.has(key)) continue;

@@ -81,6 +81,8 @@ export type Ipsets = {
 	/** Replaces what is wanted; no I/O. Costs work in proportion to the difference when the Set objects are the same. */
 	readonly want: (sets: ReadonlyMap<string, IpsetSpec>) => void;
 	readonly applyAdditions: () => Promise<ApplyResult>;
+	/** The first part of `applyRemovals`: the members, not the sets. After it all sets say what is wanted. */
+	readonly removeMembers: () => Promise<ApplyResult>;
 	readonly applyRemovals: () => Promise<ApplyResult>;
 	readonly resync: () => Promise<{ readonly drifted: readonly string[]; readonly error?: ToolError }>;
 	readonly remove: () => Promise<ToolError | undefined>;
