@@ -17,3 +17,6 @@ export const backoff = (tries: number, limit: number, random: number): number =>
 	const range = Math.min(limit, waits.first * 2 ** Math.min(tries, 20));
 	return range / 2 + (range / 2) * random;
 };
+
+/** After how many tries the wait is the limit. */
+export const triesTo = (limit: number): number => Math.ceil(Math.log2(limit / waits.first));

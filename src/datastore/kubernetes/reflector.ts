@@ -1,5 +1,5 @@
 import type { Change } from '../datastore.ts';
-import { backoff, waits } from './backoff.ts';
+import { backoff, triesTo, waits } from './backoff.ts';
 import { type Failure, garbled, statusFailure, unreachable } from './failure.ts';
 import type { ObjectCache, Taken } from './object-cache.ts';
 import type { Resource } from './resources.ts';
@@ -110,8 +110,11 @@ export const createReflector = (deps: ReflectorDeps): Reflector => {
 		cancelTimer = clock.after(milliseconds, go);
 	};
 
-	const retry = (limit: number, atLeast = 0): void =>
-		wait(Math.max(backoff(failures++, limit, clock.random()), atLeast));
+	const retry = (limit: number, atLeast = 0): void => {
+		wait(Math.max(backoff(failures, limit, clock.random()), atLeast));
+		// No further than this limit needs: short-lived watches must not make the next failure a long one.
+		failures = Math.min(failures + 1, triesTo(limit));
+	};
 
 	const go = (): void => {
 		if (mustList) list();
