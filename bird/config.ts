@@ -26,6 +26,8 @@ export type PeerConfig = {
 	readonly password?: string;
 	/** GTSM (RFC 5082): hops the peer may be away, 1 for a neighbour on the wire. Absent: any distance. */
 	readonly ttlSecurity?: number;
+	/** We reflect between it and all others of our AS (RFC 4456). */
+	readonly routeReflectorClient?: boolean;
 };
 
 export type SpeakerConfig = {
@@ -41,4 +43,6 @@ export type SpeakerConfig = {
 	readonly originate: readonly string[];
 	/** Paths used in parallel at most; 16. */
 	readonly maximumPaths: number;
+	/** Dotted quad; the router ID unless given. Reflectors of the same clients share one (RFC 4456 §7). */
+	readonly clusterId?: string;
 };

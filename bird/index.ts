@@ -38,7 +38,10 @@ const prefSrcOf = ({ addresses: { ipv4, ipv6 } }: SpeakerConfig): { 4?: string; 
 
 /** What RIB and speaker are built upon and cannot change while they run. */
 const sameFoundation = (a: SpeakerConfig, b: SpeakerConfig): boolean =>
-	a.asNumber === b.asNumber && a.routerId === b.routerId && a.maximumPaths === b.maximumPaths;
+	a.asNumber === b.asNumber &&
+	a.routerId === b.routerId &&
+	a.maximumPaths === b.maximumPaths &&
+	a.clusterId === b.clusterId;
 
 export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird => {
 	let config = initial;
@@ -55,7 +58,7 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 	const build = (): void => {
 		const { asNumber, routerId, maximumPaths } = config;
 		fib = createFib({ kernel, log: log.child({ part: 'fib' }), prefSrc: prefSrcOf(config), maximumPaths });
-		const rib = createRib({ asNumber, maximumPaths, routerId });
+		const rib = createRib({ asNumber, maximumPaths, routerId, clusterId: config.clusterId ?? routerId });
 		speaker = createSpeaker({
 			config,
 			rib,

@@ -138,6 +138,7 @@ export const createPeerSession = (
 			kind: negotiated.ibgp ? 'ibgp' : 'ebgp',
 			bgpIdentifier: negotiated.bgpIdentifier,
 			peerAddress: config.address,
+			...(config.routeReflectorClient && { client: true }),
 		};
 		const v6 = localAddress.includes(':');
 		const ipv4 = speaker.addresses.ipv4 ?? (v6 ? undefined : localAddress);

@@ -70,7 +70,7 @@ const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.str
 /** Another peer, under the same name. */
 const replaced = (a: PeerConfig, b: PeerConfig): boolean => a.address !== b.address || a.asNumber !== b.asNumber;
 /** What only a new connection can change. */
-const session = ({ exportLearnt: _, ...rest }: PeerConfig): object => rest;
+const session = ({ exportLearnt: _, routeReflectorClient: _c, ...rest }: PeerConfig): object => rest;
 
 /** What listening sockets must know of the peers, since it holds from the first segment on. */
 const protectionsOf = ({ peers }: SpeakerConfig): Protection[] =>

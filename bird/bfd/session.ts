@@ -55,8 +55,7 @@ const desiredTx = (profile: BfdProfile, state: BfdState): number => {
 };
 
 /** Milliseconds between our packets before jitter (§6.8.2). */
-export const transmitInterval = (session: Session): number =>
-	Math.max(session.effectiveTx, session.remoteMinRx) / 1000;
+export const transmitInterval = (session: Session): number => Math.max(session.effectiveTx, session.remoteMinRx) / 1000;
 
 /** Milliseconds without a packet after which the peer is dead (§6.8.4); 0 when it never said anything. */
 export const detectionTime = (session: Session): number =>
@@ -227,13 +226,7 @@ export const expire = (before: Session, now: number, random: Random): Step => {
 
 /** Other intervals, from now on; told by a Poll Sequence (§6.8.3, §6.8.12). */
 export const configure = (session: Session, profile: BfdProfile): Session =>
-	schedule(
-		announce(
-			{ ...session, profile },
-			desiredTx(profile, session.state),
-			microseconds(profile.receiveInterval),
-		),
-	);
+	schedule(announce({ ...session, profile }, desiredTx(profile, session.state), microseconds(profile.receiveInterval)));
 
 /** Down on purpose (§6.8.16): told at once, and from then on at the slow pace until the session is forgotten. */
 export const administrativelyDown = (session: Session, now: number, random: Random): Step => {

@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs';
 import koffi from 'koffi';
 import * as libc from '../../src/kernel/libc.ts';
 import { addressToBytes, canonicalAddress, type Family, familyOf } from '../../src/net/ip.ts';
-import { type BfdSockets, type Endpoint, type Opened } from './sockets.ts';
+import type { BfdSockets, Endpoint, Opened } from './sockets.ts';
 import { encodeFilter, type TtlRule, ttlFilter } from './ttl-filter.ts';
 
 /**
@@ -86,13 +86,15 @@ const open = (at: Endpoint, ports: Iterable<number>): Opened<Bound> => {
 	};
 	const prepared =
 		family === 4
-			? setInt(fd, IPPROTO_IP, IP_TTL, 255) && setInt(fd, IPPROTO_IP, IP_TOS, CS6) && setInt(fd, IPPROTO_IP, IP_FREEBIND, 1)
+			? setInt(fd, IPPROTO_IP, IP_TTL, 255) &&
+				setInt(fd, IPPROTO_IP, IP_TOS, CS6) &&
+				setInt(fd, IPPROTO_IP, IP_FREEBIND, 1)
 			: setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) &&
 				setInt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 255) &&
 				setInt(fd, IPPROTO_IPV6, IPV6_TCLASS, CS6) &&
 				setInt(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1);
 	if (!prepared || !setInt(fd, SOL_SOCKET, SO_RCVBUF, 1 << 20)) return give('cannot set up a UDP socket');
-	// Nothing comes in before the rules are known.
+	// TTL 255 until told otherwise.
 	if (!attachFilter(fd, family, [])) return give('cannot filter by TTL');
 	let scope = 0;
 	if (at.interface !== undefined) {

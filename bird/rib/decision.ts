@@ -12,6 +12,8 @@ export type DecisionOptions = {
 	readonly asNumber: number;
 	/** Our BGP identifier: a path that we originated and that reflectors brought back is not used (RFC 4456 §8). */
 	readonly routerId?: string;
+	/** A path that passed through our cluster is not used (RFC 4456 §8). */
+	readonly clusterId?: string;
 	readonly maximumPaths: number;
 	/** IGP metric of a next hop, undefined when it cannot be reached. */
 	readonly metricOf: (nextHop: string) => number | undefined;
@@ -27,7 +29,7 @@ type Facts = {
 	/** AS the path entered from: MEDs compare within one only; our own for paths born in our AS (§9.1.2.2 c). */
 	readonly neighbourAS: number;
 	readonly med: number;
-	/** Our AS in AS_PATH (§9.1.2), or our identifier in ORIGINATOR_ID. */
+	/** Our AS in AS_PATH (§9.1.2), our identifier in ORIGINATOR_ID or our cluster in CLUSTER_LIST. */
 	readonly loop: boolean;
 	readonly clusterLength: number;
 };
@@ -85,7 +87,7 @@ const keepLowest = (paths: readonly Path[], rank: (path: Path) => number): reado
 	return kept === paths.length ? paths : paths.filter((path) => rank(path) === lowest);
 };
 
-export const createDecide = ({ asNumber, routerId, maximumPaths, metricOf }: DecisionOptions): Decide => {
+export const createDecide = ({ asNumber, routerId, clusterId, maximumPaths, metricOf }: DecisionOptions): Decide => {
 	const factsByAttributes = new WeakMap<PathAttributes, Facts>();
 	const ranks = new WeakMap<PathSource, Rank>();
 
@@ -101,7 +103,8 @@ export const createDecide = ({ asNumber, routerId, maximumPaths, metricOf }: Dec
 			med: attributes.med ?? 0,
 			loop:
 				asPath.some((segment) => segment.asNumbers.includes(asNumber)) ||
-				(attributes.originatorId !== undefined && attributes.originatorId === routerId),
+				(attributes.originatorId !== undefined && attributes.originatorId === routerId) ||
+				(clusterId !== undefined && attributes.clusterList?.includes(clusterId) === true),
 			clusterLength: attributes.clusterList?.length ?? 0,
 		};
 		factsByAttributes.set(attributes, facts);

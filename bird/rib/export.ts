@@ -1,5 +1,5 @@
 import type { AsPathSegment, PathAttributes } from 'bgp-js-lite';
-import type { Path, RibFamily, RibPeer } from './types.ts';
+import type { Path, PathSource, RibFamily, RibPeer } from './types.ts';
 
 /**
  * What of the Loc-RIB a peer gets, and with which attributes (RFC 4271 §5, §9.1.3, §9.2; RFC 1997). Peers that would
@@ -26,6 +26,8 @@ export type Exporter = {
 export type ExportOptions = {
 	readonly asNumber: number;
 	readonly intern: (attributes: PathAttributes) => PathAttributes;
+	/** As route reflector. */
+	readonly clusterId?: string;
 };
 
 export type Exporters = {
@@ -55,13 +57,19 @@ const forIbgp = (attributes: PathAttributes, nextHop: string): PathAttributes =>
 	return { ...kept, localPref: attributes.localPref ?? DEFAULT_LOCAL_PREF, nextHop };
 };
 
+/** RFC 4456 §8: whoever brought it into the AS, and the clusters it went through, ours first. */
+const reflected = (attributes: PathAttributes, from: PathSource, clusterId: string): PathAttributes => ({
+	...attributes,
+	originatorId: attributes.originatorId ?? from.bgpIdentifier,
+	clusterList: [clusterId, ...(attributes.clusterList ?? [])],
+});
+
 type Cache = { 4: WeakMap<PathAttributes, PathAttributes>; 6: WeakMap<PathAttributes, PathAttributes> };
 
-export const createExporters = ({ asNumber, intern }: ExportOptions): Exporters => {
+export const createExporters = ({ asNumber, intern, clusterId }: ExportOptions): Exporters => {
 	const classes = new Map<string, Cache>();
 
-	const cacheOf = (peer: RibPeer): Cache => {
-		const key = `${peer.source.kind} ${peer.nextHopSelf[4] ?? ''} ${peer.nextHopSelf[6] ?? ''}`;
+	const cacheOf = (key: string): Cache => {
 		let cache = classes.get(key);
 		if (cache === undefined) {
 			cache = { 4: new WeakMap(), 6: new WeakMap() };
@@ -71,8 +79,16 @@ export const createExporters = ({ asNumber, intern }: ExportOptions): Exporters 
 	};
 
 	const exporterOf = (peer: RibPeer): Exporter => {
-		const cache = cacheOf(peer);
+		const own = `${peer.source.kind} ${peer.nextHopSelf[4] ?? ''} ${peer.nextHopSelf[6] ?? ''}`;
+		const plain = cacheOf(own);
 		const external = peer.source.kind === 'ebgp';
+
+		/** Within the AS, from one internal peer to another: the reflector's part (RFC 4456 §6). */
+		const isReflected = (source: PathSource): boolean => source.kind === 'ibgp' && !external;
+		const mayReflect = (path: Path): boolean =>
+			clusterId !== undefined &&
+			(path.source.client === true || peer.source.client === true) &&
+			(path.attributes.originatorId ?? path.source.bgpIdentifier) !== peer.source.bgpIdentifier;
 
 		const nextHopFor = ({ source, attributes }: Path, family: RibFamily): string | undefined =>
 			external || source.kind === 'local' ? peer.nextHopSelf[family] : attributes.nextHop;
@@ -81,7 +97,7 @@ export const createExporters = ({ asNumber, intern }: ExportOptions): Exporters 
 			const { source, attributes } = path;
 			if (source.peer === peer.source.peer || !peer.families.has(familyKey[family])) return false;
 			if (source.kind !== 'local' && !peer.exportLearnt) return false;
-			if (source.kind === 'ibgp' && !external) return false;
+			if (isReflected(source) && !mayReflect(path)) return false;
 			for (const community of attributes.communities ?? []) {
 				if (community === NO_ADVERTISE) return false;
 				if (external && (community === NO_EXPORT || community === NO_EXPORT_SUBCONFED)) return false;
@@ -97,13 +113,15 @@ export const createExporters = ({ asNumber, intern }: ExportOptions): Exporters 
 			allows,
 			attributes: (path, family) => {
 				if (!allows(path, family)) return undefined;
-				const known = cache[family].get(path.attributes);
+				const reflects = isReflected(path.source);
+				const cache = (reflects ? cacheOf(`${own} ${path.source.bgpIdentifier}`) : plain)[family];
+				const known = cache.get(path.attributes);
 				if (known !== undefined) return known;
 				const nextHop = nextHopFor(path, family) as string;
-				const rewritten = intern(
-					external ? forEbgp(path.attributes, asNumber, nextHop) : forIbgp(path.attributes, nextHop),
-				);
-				cache[family].set(path.attributes, rewritten);
+				const attributes =
+					reflects && clusterId !== undefined ? reflected(path.attributes, path.source, clusterId) : path.attributes;
+				const rewritten = intern(external ? forEbgp(attributes, asNumber, nextHop) : forIbgp(attributes, nextHop));
+				cache.set(path.attributes, rewritten);
 				return rewritten;
 			},
 		};

@@ -20,6 +20,8 @@ export type RibOptions = {
 	readonly maximumPaths: number;
 	/** Our BGP identifier, to know our own routes when reflectors bring them back (RFC 4456 §8). */
 	readonly routerId?: string;
+	/** As route reflector: the cluster our clients and we are (RFC 4456 §7). */
+	readonly clusterId?: string;
 };
 
 type Entry = {
@@ -53,7 +55,8 @@ const samePath = (a: Path | undefined, b: Path | undefined): boolean =>
 		b !== undefined &&
 		a.attributes === b.attributes &&
 		a.source.peer === b.source.peer &&
-		a.source.kind === b.source.kind);
+		a.source.kind === b.source.kind &&
+		a.source.client === b.source.client);
 
 const sameDecision = (a: Decision | undefined, b: Decision | undefined): boolean =>
 	a === b ||
@@ -64,9 +67,9 @@ const sameDecision = (a: Decision | undefined, b: Decision | undefined): boolean
 		a.multipath.every((path, i) => samePath(path, b.multipath[i])));
 
 const sameSource = (a: PathSource, b: PathSource): boolean =>
-	a.kind === b.kind && a.bgpIdentifier === b.bgpIdentifier && a.peerAddress === b.peerAddress;
+	a.kind === b.kind && a.bgpIdentifier === b.bgpIdentifier && a.peerAddress === b.peerAddress && a.client === b.client;
 
-export const createRib = ({ asNumber, maximumPaths, routerId }: RibOptions): Rib => {
+export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOptions): Rib => {
 	const entries = new Map<string, Entry>();
 	const peers = new Map<string, Peer>();
 	const metrics = new Map<string, number>();
@@ -81,6 +84,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId }: RibOptions): Rib
 		maximumPaths,
 		metricOf: (nextHop) => metrics.get(nextHop),
 		...(routerId === undefined ? {} : { routerId }),
+		...(clusterId === undefined ? {} : { clusterId }),
 	});
 
 	function* liveAttributes(): Iterable<PathAttributes> {
@@ -92,7 +96,11 @@ export const createRib = ({ asNumber, maximumPaths, routerId }: RibOptions): Rib
 		for (const { out } of peers.values()) yield* out.sent().values();
 	}
 	const interner = createInterner(liveAttributes, () => exporters.clear());
-	const exporters = createExporters({ asNumber, intern: interner.intern });
+	const exporters = createExporters({
+		asNumber,
+		intern: interner.intern,
+		...(clusterId === undefined ? {} : { clusterId }),
+	});
 	const bestOf = (prefix: string): Path | undefined => entries.get(prefix)?.decision?.best;
 
 	const entryOf = (prefix: string, family: RibFamily): Entry => {

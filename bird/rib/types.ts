@@ -9,6 +9,8 @@ export type PathSource = {
 	/** Dotted quad of the peer; '' for local. */
 	readonly bgpIdentifier: string;
 	readonly peerAddress: string;
+	/** A client of ours as route reflector (RFC 4456). */
+	readonly client?: boolean;
 };
 
 /** One path to one prefix. Attribute objects are shared between paths and never changed. */

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { addresses, output, type Process, prefixes, type Wire } from './harness.ts';
+import { addresses, type Branch, prefixes as harness, output, type Process, type Wire } from './harness.ts';
 
 /** BIRD 2 as the router on a wire, its BGP session as a test wants it. */
 
@@ -12,6 +12,10 @@ export type BirdRouter = Process & {
 
 export type BirdSession = {
 	readonly asNumber?: number;
+	/** Where it is, when not in `router`. */
+	readonly at?: Branch;
+	/** Prefixes it has as static routes. */
+	readonly prefixes?: readonly [string, string];
 	/** Lines of the protocol. */
 	readonly options?: string;
 	/** Lines of both channels. */
@@ -22,15 +26,23 @@ export type BirdSession = {
 	readonly more?: string;
 };
 
-const text = ({ asNumber = 65000, options = '', channel = '', body, more = '' }: BirdSession): string => `
-router id ${addresses.router.ipv4};
+const text = ({
+	asNumber = 65000,
+	at = { netns: '', ...addresses },
+	prefixes = harness.router,
+	options = '',
+	channel = '',
+	body,
+	more = '',
+}: BirdSession): string => `
+router id ${at.router.ipv4};
 log stderr all;
 protocol device {}
 protocol direct { ipv4; ipv6; }
 protocol kernel { persist; ipv4 { import none; export where source != RTS_DEVICE; }; }
 protocol kernel { persist; ipv6 { import none; export where source != RTS_DEVICE; }; }
-protocol static s4 { ipv4; route ${prefixes.router[0]} blackhole; }
-protocol static s6 { ipv6; route ${prefixes.router[1]} blackhole; }
+protocol static s4 { ipv4; route ${prefixes[0]} blackhole; }
+protocol static s6 { ipv6; route ${prefixes[1]} blackhole; }
 ${more}
 protocol bgp manx {
 	graceful restart;
@@ -40,15 +52,16 @@ protocol bgp manx {
 	${options}
 	${
 		body ??
-		`local ${addresses.router.ipv4} as ${asNumber};
-	neighbor ${addresses.node.ipv4} as 64512;
+		`local ${at.router.ipv4} as ${asNumber};
+	neighbor ${at.node.ipv4} as 64512;
 	ipv4 { import all; export where source != RTS_DEVICE; next hop self; ${channel} };
-	ipv6 { import all; export where source != RTS_DEVICE; next hop address ${addresses.router.ipv6}; ${channel} };`
+	ipv6 { import all; export where source != RTS_DEVICE; next hop address ${at.router.ipv6}; ${channel} };`
 	}
 }
 `;
 
-export const startBirdRouter = (wire: Wire, session: BirdSession = {}, netns = wire.router): BirdRouter => {
+export const startBirdRouter = (wire: Wire, session: BirdSession = {}): BirdRouter => {
+	const netns = session.at?.netns ?? wire.router;
 	const name = `bird-${netns}`;
 	const control = join(wire.folder, `${name}.ctl`);
 	const conf = wire.file(`${name}.conf`, text(session));

@@ -51,7 +51,15 @@ export type Wire = {
 	readonly routes: (netns: string, protocol: string) => Promise<string[]>;
 	/** Route changes seen from now on, as `ip monitor route` prints them. */
 	readonly monitor: (netns: string) => Promise<Process>;
+	/** Another router on a wire of its own to `node`; its packets to anywhere go by `node`. */
+	readonly branch: () => Promise<Branch>;
 	readonly close: () => Promise<void>;
+};
+
+export type Branch = {
+	readonly netns: string;
+	readonly node: { readonly ipv4: string; readonly ipv6: string };
+	readonly router: { readonly ipv4: string; readonly ipv6: string };
 };
 
 let count = 0;
@@ -112,9 +120,36 @@ export const createWire = async (): Promise<Wire> => {
 	}
 	for (const prefix of prefixes.node) await ip(node, `route add blackhole ${prefix} proto 173 metric 173`);
 
+	const branches: Branch[] = [];
+	const branch = async (): Promise<Branch> => {
+		const n = branches.length + 1;
+		const netns = `${id}b${n}`;
+		const own = (host: number): { ipv4: string; ipv6: string } => ({
+			ipv4: `10.9.${n}.${host}`,
+			ipv6: `2001:db8:9:${n}::${host}`,
+		});
+		const made = { netns, node: own(1), router: own(2) };
+		branches.push(made);
+		await output('ip', ['netns', 'add', netns]);
+		await ip(netns, 'link set lo up');
+		await ip(node, `link add eth${n} type veth peer name eth0 netns ${netns}`);
+		for (const [where, dev, { ipv4, ipv6 }] of [
+			[node, `eth${n}`, made.node],
+			[netns, 'eth0', made.router],
+		] as const) {
+			await ip(where, `link set ${dev} up`);
+			await ip(where, `address add ${ipv4}/24 dev ${dev}`);
+			await ip(where, `-6 address add ${ipv6}/64 dev ${dev} nodad`);
+		}
+		await ip(netns, `route add default via ${made.node.ipv4}`);
+		await ip(netns, `-6 route add default via ${made.node.ipv6}`);
+		return made;
+	};
+
 	return {
 		node,
 		router,
+		branch,
 		folder,
 		ip,
 		inRouter: (command) => output('ip', ['netns', 'exec', router, ...command.split(' ')]),
@@ -170,7 +205,8 @@ export const createWire = async (): Promise<Wire> => {
 		},
 		close: async () => {
 			await Promise.all(processes.map((started) => started.end('SIGKILL')));
-			for (const netns of [node, router]) await output('ip', ['netns', 'delete', netns]).catch(() => {});
+			const all = [node, router, ...branches.map(({ netns }) => netns)];
+			for (const netns of all) await output('ip', ['netns', 'delete', netns]).catch(() => {});
 			rmSync(folder, { recursive: true, force: true });
 		},
 	};
