@@ -32,7 +32,7 @@ export type EventOptions = {
 export type KubernetesClient = {
 	/** Needs get on nodes and patch on nodes/status. */
 	readonly patchNodeStatus: (nodeName: string, condition: NodeCondition) => Promise<WriteResult>;
-	/** The same event again counts up instead of making another. Needs create, get and patch on events. */
+	/** The same event again is no other, until the API server has forgotten it (an hour). Needs create on events. */
 	readonly createEvent: (event: EventOptions) => Promise<WriteResult>;
 	/** Merges into the object's status. Needs patch on the kind's status. */
 	readonly patchStatus: (kind: Kind, key: string, status: object) => Promise<WriteResult>;
@@ -108,16 +108,7 @@ export const createKubernetesClient = (options: KubernetesClientOptions): Kubern
 					count: 1,
 				},
 			});
-			if (created.ok || created.failure.code !== 409) return created;
-			const read = await api.ask({ method: 'GET', path: `${path}/${eventName}` });
-			if (!read.ok) return read;
-			const { count } = (read.value ?? {}) as { count?: number };
-			return write({
-				method: 'PATCH',
-				path: `${path}/${eventName}`,
-				contentType: 'application/merge-patch+json',
-				body: { count: (count ?? 1) + 1, lastTimestamp: at },
-			});
+			return !created.ok && created.failure.code === 409 ? { ok: true, changed: false } : created;
 		},
 
 		patchStatus: (kind, key, status) =>
