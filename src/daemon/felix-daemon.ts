@@ -1,7 +1,8 @@
+import { join } from 'node:path';
 import { createFelix } from '../../felix/felix.ts';
 import { openKernel } from '../kernel/open-kernel.ts';
-import { createRun } from '../kernel/run.ts';
 import { openSetMembers } from '../kernel/set-members.ts';
+import { createShellRun } from '../kernel/shell-run.ts';
 import { openSysctls } from '../kernel/sysctl.ts';
 import { createCniConf } from './cni-conf.ts';
 import { runDaemon } from './daemon.ts';
@@ -19,11 +20,12 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 		const condition = client === undefined ? undefined : createNodeCondition({ client, nodeName, log });
 		const kernel = openKernel({ log: log.child({ part: 'kernel' }) });
 		const setMembers = openSetMembers();
+		const shell = createShellRun({ folder: join(settings.runDir, 'shell') });
 		const felix = createFelix({
 			settings,
 			kernel,
 			log,
-			run: createRun(),
+			run: shell.run,
 			writeMembers: setMembers.write,
 			sysctls: nodeSysctls(settings.sysctlRoot),
 			wiring: {
@@ -70,6 +72,7 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 				await felix.close();
 				kernel.close();
 				setMembers.close();
+				shell.close();
 			},
 		};
 	});

@@ -38,12 +38,16 @@ export const getsockopt = libc.func('int getsockopt(int, int, int, void *, void 
 	value: Bytes,
 	length: Bytes,
 ) => number;
-export const send = libc.func('int64_t send(int, void *, size_t, int)') as unknown as (
-	fd: number,
-	data: Bytes,
-	length: number,
-	flags: number,
-) => number;
+const sendFunction = libc.func('int64_t send(int, void *, size_t, int)');
+export const send = sendFunction as unknown as (fd: number, data: Bytes, length: number, flags: number) => number;
+/** The same in a thread of the pool, for what keeps the kernel busy for long. errno is not known then. */
+export const sendInThread = (fd: number, data: Bytes, length: number, flags: number): Promise<number> =>
+	new Promise((resolve, reject) => {
+		sendFunction.async(fd, data, length, flags, (error: Error | null, result: number) => {
+			if (error !== null) reject(error);
+			else resolve(Number(result));
+		});
+	});
 export const recv = libc.func('int64_t recv(int, void *, size_t, int)') as unknown as (
 	fd: number,
 	data: Bytes,

@@ -24,6 +24,15 @@ export type NetlinkSocket = {
 	readonly port: number;
 	/** Sends one message and waits for its acknowledgement, synchronously. `describe`: `add link x`. */
 	readonly requestSync: <T>(item: T, encode: Encode<T>, describe: (item: T) => string) => KernelError | undefined;
+	/**
+	 * Like `requestSync`, with the event loop free meanwhile: for what the kernel takes tens of milliseconds for, such as
+	 * a link's end. One after the other, on a socket of its own.
+	 */
+	readonly requestSlow: <T>(
+		item: T,
+		encode: Encode<T>,
+		describe: (item: T) => string,
+	) => Promise<KernelError | undefined>;
 	/** Sends a message for each item, up to 512 in a datagram; one result for each, in order. */
 	readonly request: <T>(
 		items: readonly T[],
@@ -136,10 +145,11 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 	let questions = 0;
 	let closed = false;
 
-	const send = (fd: number, from: NetlinkWriter): number => {
+	const send = (fd: number, from: NetlinkWriter): number => sendBytes(fd, from.buffer(), from.length());
+	const sendBytes = (fd: number, bytes: Buffer, length: number): number => {
 		if (closed) return EBADF;
 		for (;;) {
-			if (libc.send(fd, from.buffer(), from.length(), 0) >= 0) return 0;
+			if (libc.send(fd, bytes, length, 0) >= 0) return 0;
 			const error = libc.errno();
 			if (error !== EINTR) return error;
 		}
@@ -210,6 +220,45 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 		return next;
 	};
 
+	/** Sends in another thread; an error is asked for again in this one, which knows errno. */
+	const sendSlowly = async (fd: number, from: NetlinkWriter): Promise<number> => {
+		if (closed) return EBADF;
+		const message = Buffer.from(from.buffer().subarray(0, from.length()));
+		const sent = await libc.sendInThread(fd, message, message.length, 0).catch(() => -1);
+		if (closed) return EBADF;
+		return sent >= 0 ? 0 : sendBytes(fd, message, message.length);
+	};
+
+	let slow: { readonly fd: number; readonly port: number } | undefined;
+	let slowTurn: Promise<unknown> = Promise.resolve();
+	const requestSlow: NetlinkSocket['requestSlow'] = (item, encode, describe) => {
+		const run = async (): Promise<KernelError | undefined> => {
+			if (closed) return kernelError(EBADF, describe(item), 'the kernel socket is closed');
+			slow ??= open();
+			const { fd } = slow;
+			const message = createNetlinkWriter();
+			const refusal = encode(message, item);
+			if (refusal !== undefined) return invalid(describe(item), refusal);
+			message.buffer().writeUInt16LE(message.buffer().readUInt16LE(6) | nl.NLM_F_ACK, 6);
+			questions = (questions + 1) & 0x7fffffff;
+			const seq = questions;
+			finishMessage(message, 0, seq);
+			const failure = await sendSlowly(fd, message);
+			if (failure !== 0) return kernelError(failure, describe(item));
+			for (;;) {
+				const size = receive(fd, answerBuffer);
+				if (size < 0) return kernelError(-size, describe(item));
+				const answers = size >= 20 && answerBuffer.readUInt16LE(4) === nl.NLMSG_ERROR;
+				if (answers && answerBuffer.readUInt32LE(8) === seq) {
+					return errorOf(answerBuffer, 0, answerBuffer.readUInt32LE(0), describe(item));
+				}
+			}
+		};
+		const result = slowTurn.then(run);
+		slowTurn = result.catch(() => {});
+		return result;
+	};
+
 	const dumpOnce = async (
 		fd: number,
 		encode: (writer: NetlinkWriter) => void,
@@ -221,7 +270,8 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 		const seq = sequence;
 		sequence = (sequence + 1) & 0x7fffffff;
 		finishMessage(writer, 0, seq);
-		const failure = send(fd, writer);
+		// A dump of connections walks a table of hundreds of thousands of buckets before the first answer.
+		const failure = protocol === nl.NETLINK_NETFILTER ? await sendSlowly(fd, writer) : send(fd, writer);
 		if (failure !== 0) return kernelError(failure, what);
 		let interrupted = false;
 		for (let datagrams = 1; ; datagrams++) {
@@ -262,6 +312,7 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 			batch([item], 0, encode, describe, results);
 			return results[0];
 		},
+		requestSlow,
 		request: async (items, encode, describe) => {
 			const results = new Array<KernelError | undefined>(items.length).fill(undefined);
 			for (let next = 0; next < items.length; ) {
@@ -322,7 +373,8 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 			closed = true;
 			closeSync(requests.fd);
 			if (dumps !== undefined) closeSync(dumps);
-			dumps = undefined;
+			if (slow !== undefined) closeSync(slow.fd);
+			dumps = slow = undefined;
 		},
 	};
 };
