@@ -2,7 +2,7 @@
  * One ipset's content while it changes: changes gather until `publish`, which gives out an immutable Set, and the very
  * same one as before when the changes cancelled each other out.
  */
-import type { IpsetSpec } from 'iptables-wrapper';
+import { changedSet, type IpsetSpec } from 'iptables-wrapper';
 
 export type MemberSet = {
 	readonly add: (member: string) => void;
@@ -19,17 +19,18 @@ export const createMemberSet = (
 	kind: Pick<IpsetSpec, 'name' | 'type' | 'family'>,
 	onChange: () => void = () => {},
 ): MemberSet => {
-	let members = new Set<string>();
+	/** Filled in place until somebody has seen it. */
+	const unseen = new Set<string>();
+	let members: ReadonlySet<string> = unseen;
 	let spec: IpsetSpec | undefined;
 	let added = 0;
 	/** Member to whether it is added (true) or removed. */
 	const pending = new Map<string, boolean>();
 	const change = (member: string, present: boolean): void => {
 		if (spec === undefined) {
-			// Nobody has seen it yet: filled in place.
-			if (members.has(member) === present) return;
-			if (present) members.add(member);
-			else members.delete(member);
+			if (unseen.has(member) === present) return;
+			if (present) unseen.add(member);
+			else unseen.delete(member);
 			onChange();
 			return;
 		}
@@ -50,11 +51,7 @@ export const createMemberSet = (
 		size: () => members.size + added,
 		publish: () => {
 			if (spec !== undefined && pending.size === 0) return spec;
-			if (spec !== undefined) members = new Set(members);
-			for (const [member, present] of pending) {
-				if (present) members.add(member);
-				else members.delete(member);
-			}
+			if (pending.size > 0) members = changedSet(members, pending);
 			pending.clear();
 			added = 0;
 			spec = { ...kind, members };

@@ -140,17 +140,17 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 
 	const firstFailure = (applied: Applied): string | undefined => applied.failed.values().next().value?.message;
 
-	/** Sets and rules; undefined when they are as wanted. */
+	/** Sets and rules; undefined when they are as wanted, but for sets nobody uses any more. */
 	const applyPolicy = async (wanted: Desired): Promise<string | undefined> => {
 		ipsets.want(wanted.sets as ReadonlyMap<string, IpsetSpec>);
-		const steps: (() => Promise<ApplyResult>)[] = [
-			() => ipsets.applyAdditions(),
-			() => chains[4].apply(wanted.rulesets[4]),
-			() => chains[6].apply(wanted.rulesets[6]),
-			() => ipsets.applyRemovals(),
+		const steps: (() => Promise<readonly ApplyResult[]>)[] = [
+			async () => [await ipsets.applyAdditions()],
+			// Two programs side by side: most of their time is waiting for the kernel.
+			() => Promise.all([chains[4].apply(wanted.rulesets[4]), chains[6].apply(wanted.rulesets[6])]),
+			async () => [await ipsets.removeMembers()],
 		];
 		for (const step of steps) {
-			const { error } = await step();
+			const error = (await step()).map((result) => result.error).find((one) => one !== undefined);
 			if (error !== undefined) return error.message;
 		}
 		return undefined;
@@ -189,7 +189,9 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 			);
 		}
 		for (const done of gone) done();
-		if (policyError === undefined && routeError === undefined) {
+		const leftOver = policyError === undefined ? (await ipsets.applyRemovals()).error?.message : undefined;
+		if (leftOver !== undefined) fail('Sets nobody uses stay behind', leftOver);
+		if (policyError === undefined && routeError === undefined && leftOver === undefined) {
 			succeeded = number;
 			lastError = '';
 		} else {
@@ -279,12 +281,18 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 				`the veth of ${attachment.podNamespace}/${attachment.podName} is gone with its netns`,
 			);
 		} else if (!link.up && admitted.has(link.name)) {
-			log.warn({ interface: link.name }, `interface ${link.name} was set down; setting it up`);
-			void kernel.setLink(link.name, { up: true }).then((error) => {
-				if (error !== undefined) fail(`Interface ${link.name} stays down`, error.message);
-				wake();
-			});
+			// A veth is made down, and told of late: only one that still is counts.
+			later(20, () => void setUp(link.name));
 		}
+	};
+
+	const setUp = async (name: string): Promise<void> => {
+		const now = (await kernel.listLinks()).find((link) => link.name === name);
+		if (now === undefined || now.up || !admitted.has(name)) return;
+		log.warn({ interface: name }, `interface ${name} was set down; setting it up`);
+		const error = await kernel.setLink(name, { up: true });
+		if (error !== undefined) fail(`Interface ${name} stays down`, error.message);
+		wake();
 	};
 
 	const noteDrift = (): void => {

@@ -2,9 +2,10 @@ import type { IpsetSpec, Ruleset } from 'iptables-wrapper';
 import type { Route } from '../../src/kernel/kernel.ts';
 import { type Family, familyOf } from '../../src/net/ip.ts';
 import type { Attachment } from '../attachment.ts';
+import { createMemberSet } from '../calc/member-set.ts';
 import type { PolicyState } from '../calc/types.ts';
 import { type RenderSettings, renderRuleset } from '../render/render-ruleset.ts';
-import { staticSets } from '../render/static-sets.ts';
+import { netSets, sourceMembers, sourceSet } from '../render/static-sets.ts';
 
 /** Everything wanted in the kernel but the routes and neighbours of single pods. Pure. */
 
@@ -30,6 +31,8 @@ export type DesiredInput = {
 export const createDesired = (): ((input: DesiredInput, attachments: Iterable<Attachment>) => Desired) => {
 	const rendered = new Map<Family, { policy: PolicyState; settings: RenderSettings; ruleset: Ruleset }>();
 	const known = new Map<string, IpsetSpec>();
+	const sources = { 4: createMemberSet(sourceSet(4)), 6: createMemberSet(sourceSet(6)) };
+	let wired = new Map<string, Attachment>();
 
 	/** Rules name groups and sets but no members: they hang on the structure of the policy state only. */
 	const rulesetOf = (family: Family, policy: PolicyState, settings: RenderSettings): Ruleset => {
@@ -43,23 +46,43 @@ export const createDesired = (): ((input: DesiredInput, attachments: Iterable<At
 	const same = (a: IpsetSpec | undefined, b: IpsetSpec): boolean =>
 		a !== undefined && a.members.size === b.members.size && [...b.members].every((member) => a.members.has(member));
 
+	/** Pods that came and went, rather than all of them, go on to the sets. */
+	const takeAttachments = (attachments: Iterable<Attachment>): ReadonlyMap<string, Attachment> => {
+		const now = new Map<string, Attachment>();
+		for (const attachment of attachments) now.set(attachment.hostInterface, attachment);
+		for (const family of [4, 6] as const) {
+			const source = sources[family];
+			for (const [name, attachment] of wired) {
+				if (now.get(name) === attachment) continue;
+				for (const member of sourceMembers(family, attachment)) source.remove(member);
+			}
+			for (const [name, attachment] of now) {
+				if (wired.get(name) === attachment) continue;
+				for (const member of sourceMembers(family, attachment)) source.add(member);
+			}
+		}
+		wired = now;
+		return now;
+	};
+
 	return (input, attachments) => {
-		const wired = [...attachments];
-		const names = new Set(wired.map((attachment) => attachment.hostInterface));
+		const names = takeAttachments(attachments);
 		const sets = new Map<string, IpsetSpec>();
 		const policies = { 4: input.policy(4), 6: input.policy(6) };
 		const addFamily = (family: Family): Ruleset => {
 			const policy = policies[family];
 			for (const [name, spec] of policy.sets) sets.set(name, spec);
 			const ofFamily = (cidrs: readonly string[]) => cidrs.filter((cidr) => familyOf(cidr) === family);
-			const fixed = staticSets({
+			const source = sources[family].publish();
+			sets.set(source.name, source);
+			const fixed = netSets({
 				family,
-				attachments: wired,
 				podNetworks: ofFamily(input.podNetworks),
 				localPodCIDRs: ofFamily(input.localPodCIDRs),
 				nonMasqueradeCIDRs: ofFamily(input.nonMasqueradeCIDRs),
 			});
-			for (const [name, spec] of fixed) {
+			for (const spec of fixed) {
+				const { name } = spec;
 				const last = known.get(name);
 				const kept = same(last, spec) ? (last as IpsetSpec) : spec;
 				known.set(name, kept);

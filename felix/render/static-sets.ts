@@ -4,13 +4,16 @@ import { type Family, familyOf } from '../../src/net/ip.ts';
 import type { Attachment } from '../attachment.ts';
 import { netMembers } from '../calc/cidr-members.ts';
 
-export type StaticSetsInput = {
+export type NetSetsInput = {
 	readonly family: Family;
-	readonly attachments: readonly Pick<Attachment, 'addresses' | 'hostInterface'>[];
 	/** Canonical prefixes, of both families as they come. */
 	readonly podNetworks: readonly string[];
 	readonly localPodCIDRs: readonly string[];
 	readonly nonMasqueradeCIDRs: readonly string[];
+};
+
+export type StaticSetsInput = NetSetsInput & {
+	readonly attachments: readonly Pick<Attachment, 'addresses' | 'hostInterface'>[];
 };
 
 export const staticSetNames = (family: Family) =>
@@ -23,22 +26,32 @@ export const staticSetNames = (family: Family) =>
 		noMasquerade: `manx-${family}-nomasq`,
 	}) as const;
 
+/** What `source` holds for one pod. */
+export const sourceMembers = (
+	family: Family,
+	{ addresses, hostInterface }: Pick<Attachment, 'addresses' | 'hostInterface'>,
+): string[] =>
+	addresses.filter((address) => familyOf(address) === family).map((address) => `${address},${hostInterface}`);
+
+export const sourceSet = (family: Family): Pick<IpsetSpec, 'name' | 'type' | 'family'> => ({
+	name: staticSetNames(family).source,
+	type: 'hash:net,iface',
+	family,
+});
+
+/** Those that hang on settings and Node objects only. */
+export const netSets = ({ family, localPodCIDRs, podNetworks, nonMasqueradeCIDRs }: NetSetsInput): IpsetSpec[] => {
+	const names = staticSetNames(family);
+	const set = (name: string, cidrs: readonly string[]): IpsetSpec => {
+		const members = new Set(cidrs.flatMap((cidr) => netMembers(family, cidr)));
+		return { name, type: 'hash:net', family, members };
+	};
+	return [set(names.localPods, localPodCIDRs), set(names.noMasquerade, [...podNetworks, ...nonMasqueradeCIDRs])];
+};
+
 export const staticSets = (input: StaticSetsInput): ReadonlyMap<string, IpsetSpec> => {
 	const { family } = input;
-	const names = staticSetNames(family);
-	const nets = (cidrs: readonly string[]): string[] => cidrs.flatMap((cidr) => netMembers(family, cidr));
-	const sources = input.attachments.flatMap(({ addresses, hostInterface }) =>
-		addresses.filter((address) => familyOf(address) === family).map((address) => `${address},${hostInterface}`),
-	);
-	const specs: IpsetSpec[] = [
-		{ name: names.source, type: 'hash:net,iface', family, members: new Set(sources) },
-		{ name: names.localPods, type: 'hash:net', family, members: new Set(nets(input.localPodCIDRs)) },
-		{
-			name: names.noMasquerade,
-			type: 'hash:net',
-			family,
-			members: new Set(nets([...input.podNetworks, ...input.nonMasqueradeCIDRs])),
-		},
-	];
+	const members = new Set(input.attachments.flatMap((attachment) => sourceMembers(family, attachment)));
+	const specs: IpsetSpec[] = [{ ...sourceSet(family), members }, ...netSets(input)];
 	return new Map(specs.map((spec) => [spec.name, spec]));
 };

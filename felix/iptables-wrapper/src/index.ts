@@ -2,6 +2,7 @@
 export { createChains } from './chains.ts';
 export { detectBackend } from './detect-backend.ts';
 export { createIpsets, type SetChange, type SetChange as MemberChange } from './ipsets.ts';
+export { changedSet, differenceOf, type SetDifference } from './layered-set.ts';
 export { normaliseRule } from './normalise.ts';
 export { type ParsedSave, parseSave, type SavedChain, type SavedRule } from './save.ts';
 export type * from './types.ts';

@@ -193,7 +193,11 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		for (const member of extra) work.lines.push(line('del', name, `del ${name} ${member}`));
 		work.done.push((refusedLines) => {
 			const gone = new Set(extra.filter((member) => !refusedLines.has(`del ${name} ${member}`)));
-			if (gone.size > 0) {
+			if (gone.size > 0 && gone.size === extra.length && missingFrom(kept, members).length === 0) {
+				kept.base = members;
+				kept.added = new Set();
+				work.changed.add(name);
+			} else if (gone.size > 0) {
 				kept.base = new Set([...kept.base, ...kept.added].filter((member) => !gone.has(member)));
 				kept.added = new Set();
 				work.changed.add(name);

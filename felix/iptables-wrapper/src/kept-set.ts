@@ -1,4 +1,5 @@
 /** A set in the kernel as it is remembered: its members shared with the caller's Set where they are the same. */
+import { differenceOf } from './layered-set.ts';
 import type { Family } from './types.ts';
 
 /** Members a set made here may hold. */
@@ -22,6 +23,8 @@ export const sizeOf = (kept: Kept): number => kept.base.size + kept.added.size;
 /** Those of `members` the set has not. */
 export const missingFrom = (kept: Kept | undefined, members: ReadonlySet<string>): string[] => {
 	if (kept === undefined) return [...members];
+	const difference = differenceOf(kept.base, members);
+	if (difference !== undefined) return difference.added.filter((member) => !kept.added.has(member));
 	const missing: string[] = [];
 	for (const member of members) if (!holds(kept, member)) missing.push(member);
 	return missing;
@@ -29,8 +32,9 @@ export const missingFrom = (kept: Kept | undefined, members: ReadonlySet<string>
 
 /** Members the set has beyond `members`. */
 export const beyond = (kept: Kept, members: ReadonlySet<string>): string[] => {
-	const extra: string[] = [];
-	for (const member of kept.base) if (!members.has(member)) extra.push(member);
+	const difference = differenceOf(kept.base, members);
+	const extra: string[] = [...(difference?.removed ?? [])];
+	if (difference === undefined) for (const member of kept.base) if (!members.has(member)) extra.push(member);
 	for (const member of kept.added) if (!members.has(member)) extra.push(member);
 	return extra;
 };

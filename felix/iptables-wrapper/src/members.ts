@@ -3,6 +3,7 @@
  * which `ipset add` would resolve or expand, are no members here.
  */
 import { formatValue, type ParsedPrefix, parsePrefix } from './address.ts';
+import { bulkOf } from './layered-set.ts';
 import type { Family, SetType } from './types.ts';
 
 /** An IPv4 address as ipset prints it: the common case, taken without parsing. */
@@ -50,8 +51,25 @@ export const canonicalMember = (text: string, type: SetType, family: Family): re
 
 export type CanonicalMembers = { readonly members: ReadonlySet<string>; readonly refused: readonly string[] };
 
+/** Sets found canonical, with the kind of set they are for: they are asked about again and again. */
+const canonical = new WeakMap<ReadonlySet<string>, string>();
+
 /** Canonical form of a whole set; `members` is the given Set itself when it is canonical already. */
 export const canonicalMembers = (given: ReadonlySet<string>, type: SetType, family: Family): CanonicalMembers => {
+	const kind = `${type} ${family}`;
+	const isCanonical = (text: string): boolean => {
+		const found = canonicalMember(text, type, family);
+		return found !== undefined && found.length === 1 && found[0] === text;
+	};
+	const { base, added } = bulkOf(given);
+	if (canonical.get(base) === kind && (base === given || added.every(isCanonical)))
+		return { members: given, refused: [] };
+	const result = canonicalise(given, type, family);
+	if (result.members === given) canonical.set(given, kind);
+	return result;
+};
+
+const canonicalise = (given: ReadonlySet<string>, type: SetType, family: Family): CanonicalMembers => {
 	let members: Set<string> | undefined;
 	const refused: string[] = [];
 	let done = 0;
