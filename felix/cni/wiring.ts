@@ -183,7 +183,7 @@ export const wirePod = async (
 		if (error !== undefined) return { stage: 'create', error: error.message };
 	}
 	const failure =
-		writeSettings(deps.sysctlsIn(undefined), hostSysctls(hostInterface, families)) ??
+		deps.sysctlsIn(undefined).writeAll(hostSysctls(hostInterface, families)) ??
 		(await deps.kernel.setLink(hostInterface, { up: true, ...(existing && { alias, mtu, lladdr: hostMac }) }));
 	if (failure !== undefined) return { stage: 'wire', error: failure.message };
 	const [up, inside] = await Promise.all([
@@ -201,15 +201,20 @@ const wireInside = async (
 ): Promise<string | undefined> => {
 	const { ifname, netns, mac } = attachment;
 	const families = [...new Set(attachment.addresses.map(familyOf))];
-	const refused = writeSettings(deps.sysctlsIn(netns), podSysctls(ifname, families));
+	const refused = deps.sysctlsIn(netns).writeAll(podSysctls(ifname, families));
 	if (refused !== undefined) return refused.message;
 	const pod = deps.openKernelIn(netns);
 	try {
-		const failure =
-			(await pod.setLink('lo', { up: true })) ??
-			(await pod.setLink(ifname, { lladdr: mac, up: true, ...(existing && { mtu }) }));
-		if (failure !== undefined) return failure.message;
+		const links = [
+			{ name: 'lo', change: { up: true } },
+			{ name: ifname, change: { lladdr: mac, up: true, ...(existing && { mtu }) } },
+		];
 		const wanted = podStateOf(attachment);
+		if (!existing) return (await pod.install({ links, ...wanted }))?.message;
+		for (const { name, change } of links) {
+			const failure = await pod.setLink(name, change);
+			if (failure !== undefined) return failure.message;
+		}
 		return (
 			(await applyAll(pod.addresses(ifname), wanted.addresses)) ??
 			(await applyAll(pod.neighbours(ifname), wanted.neighbours)) ??
@@ -218,17 +223,6 @@ const wireInside = async (
 	} finally {
 		pod.close();
 	}
-};
-
-const writeSettings = (sysctls: Sysctls, settings: Settings): KernelError | undefined => {
-	const hasIPv6 = sysctls.read('ipv6/conf/all/disable_ipv6') !== undefined;
-	for (const [name, value] of settings) {
-		// A kernel without IPv6 has none of it to switch off; a pod with an IPv6 address gets its error from the address.
-		if (name.startsWith('ipv6/') && !hasIPv6) continue;
-		const error = sysctls.write(name, value);
-		if (error !== undefined) return error;
-	}
-	return undefined;
 };
 
 const applyAll = async <V>(

@@ -155,6 +155,13 @@ export type Connection = {
 	readonly destinationPort?: number;
 };
 
+export type LinkChange = {
+	readonly up?: boolean;
+	readonly mtu?: number;
+	readonly lladdr?: string;
+	readonly alias?: string;
+};
+
 export type Kernel = {
 	/** Routes of one owner (its protocol and metric) in the main table, both families. Keys: `DST` of the route. */
 	readonly routes: (owner: Owner) => Reconciler<Route>;
@@ -170,12 +177,20 @@ export type Kernel = {
 	/** Every route of the main table whoever owns it: `dst` 0.0.0.0/0 and ::/0 for defaults. */
 	readonly listRoutes: () => Promise<readonly Route[]>;
 	readonly deleteLink: (name: string) => Promise<KernelError | undefined>;
-	readonly setLink: (
-		name: string,
-		change: { readonly up?: boolean; readonly mtu?: number; readonly lladdr?: string; readonly alias?: string },
-	) => Promise<KernelError | undefined>;
+	readonly setLink: (name: string, change: LinkChange) => Promise<KernelError | undefined>;
 	/** Makes a pod's veth pair: host end here (down, alias set), peer in `podNetns` (down). All of it or nothing. */
 	readonly createPodLink: (link: PodLink) => Promise<KernelError | undefined>;
+
+	/**
+	 * Writes into a namespace that has none of it yet, in one batch and in this order; the first refusal, after which
+	 * some of the rest may be there. Much quicker than reconcilers, which read first.
+	 */
+	readonly install: (what: {
+		readonly links: readonly { readonly name: string; readonly change: LinkChange }[];
+		readonly addresses: readonly InterfaceAddress[];
+		readonly neighbours: readonly Neighbour[];
+		readonly routes: readonly Route[];
+	}) => Promise<KernelError | undefined>;
 
 	/**
 	 * Deletes conntrack entries with the address at either end, NAT undone. Calls made while one is under way are done

@@ -1,5 +1,5 @@
 import { eachAttribute, lladdrOf, parseLladdr, stringOf } from './attributes.ts';
-import type { Link, PodLink } from './kernel.ts';
+import type { Link, LinkChange, PodLink } from './kernel.ts';
 import * as nl from './netlink-constants.ts';
 import type { NetlinkWriter } from './netlink-writer.ts';
 
@@ -36,13 +36,6 @@ export const writeLinkDeletion = (writer: NetlinkWriter, name: string): string |
 	ifinfo(writer, 0);
 	writer.attrString(nl.IFLA_IFNAME, name);
 	return nameRefusal(name);
-};
-
-export type LinkChange = {
-	readonly up?: boolean;
-	readonly mtu?: number;
-	readonly lladdr?: string;
-	readonly alias?: string;
 };
 
 export const writeLinkChange = (writer: NetlinkWriter, name: string, change: LinkChange): string | undefined => {

@@ -1,14 +1,17 @@
 import { closeSync, openSync } from 'node:fs';
 import type { Logger } from '../logging.ts';
+import { writeAddress, writeNeighbour } from './address-codec.ts';
 import { connectionEnder } from './connections.ts';
 import { createFeeds } from './feeds.ts';
-import type { Kernel, KernelError, Link, PodLink, Route } from './kernel.ts';
+import type { Kernel, KernelError, Link, LinkChange, PodLink, Route } from './kernel.ts';
 import { kernelError } from './kernel-error.ts';
-import { type LinkChange, writeLinkChange, writeLinkDeletion, writePodLink } from './link-codec.ts';
+import { writeLinkChange, writeLinkDeletion, writePodLink } from './link-codec.ts';
 import { createLinkTable } from './link-table.ts';
-import { NETLINK_ROUTE } from './netlink-constants.ts';
+import * as nl from './netlink-constants.ts';
 import { openNetlinkSocket } from './netlink-socket.ts';
+import type { NetlinkWriter } from './netlink-writer.ts';
 import { inNetns } from './netns.ts';
+import { describeRoute, writeRoute } from './route-codec.ts';
 import { dumpRoutes } from './route-resource.ts';
 import { dumpAddresses } from './simple-resources.ts';
 
@@ -40,7 +43,7 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 	const inside = <T>(run: () => T): T => (descriptor === undefined ? run() : inNetns(descriptor, run));
 	const opened = () => {
 		try {
-			return openNetlinkSocket(NETLINK_ROUTE, inside);
+			return openNetlinkSocket(nl.NETLINK_ROUTE, inside);
 		} catch (error) {
 			if (descriptor !== undefined) closeSync(descriptor);
 			throw error;
@@ -125,6 +128,35 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 		},
 		setLink: async (name, how) => change(name, how),
 		createPodLink: async (link) => createPodLink(link),
+		install: async ({ links: changes, addresses, neighbours, routes }) => {
+			const { indexOf } = links;
+			const added = nl.NLM_F_CREATE | nl.NLM_F_EXCL;
+			type Step = { readonly what: string; readonly write: (writer: NetlinkWriter) => string | undefined };
+			const steps: Step[] = [
+				...changes.map(({ name, change: how }) => ({
+					what: `change link ${name} (${Object.keys(how).join(', ')})`,
+					write: (writer: NetlinkWriter) => writeLinkChange(writer, name, how),
+				})),
+				...addresses.map((one) => ({
+					what: `add address ${one.address}/${one.length} to ${one.dev}`,
+					write: (writer: NetlinkWriter) => writeAddress(writer, nl.RTM_NEWADDR, added, one, indexOf),
+				})),
+				...neighbours.map((one) => ({
+					what: `add neighbour ${one.address} on ${one.dev}`,
+					write: (writer: NetlinkWriter) => writeNeighbour(writer, nl.RTM_NEWNEIGH, added, one, indexOf),
+				})),
+				...routes.map((one) => ({
+					what: `add route ${describeRoute(one)}`,
+					write: (writer: NetlinkWriter) => writeRoute(writer, one, added, indexOf),
+				})),
+			];
+			const results = await socket.request(
+				steps,
+				(writer, step) => step.write(writer),
+				(step) => step.what,
+			);
+			return results.find((error) => error !== undefined);
+		},
 		deleteConntrack: connections.forget,
 		endConnections: connections.end,
 		watch: feeds.watch,

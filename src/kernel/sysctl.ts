@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KernelError } from './kernel.ts';
 import { kernelError } from './kernel-error.ts';
@@ -14,6 +14,11 @@ export type Sysctls = {
 	readonly read: (name: string) => string | undefined;
 	/** Writes unless the value is there already; undefined when done. */
 	readonly write: (name: string, value: string) => KernelError | undefined;
+	/**
+	 * Writes all of them, entering the namespace once; the first refusal. A kernel without IPv6 has none of it to set:
+	 * `ipv6/...` is passed over there.
+	 */
+	readonly writeAll: (settings: readonly (readonly [name: string, value: string])[]) => KernelError | undefined;
 };
 
 export type SysctlOptions = {
@@ -33,21 +38,29 @@ export const openSysctls = ({ root = '/proc/sys/net', netns }: SysctlOptions = {
 				return undefined;
 			}
 		});
+	const writeHere = (name: string, value: string): KernelError | undefined => {
+		try {
+			writeFileSync(join(root, name), value);
+			return undefined;
+		} catch (error) {
+			const errno = (error as NodeJS.ErrnoException).errno;
+			if (errno === undefined) throw error;
+			const where = root === '/proc/sys/net' ? '' : `below ${root}`;
+			return kernelError(-errno, `set net/${name} to ${value}`, where);
+		}
+	};
 	return {
 		read,
-		write: (name, value) => {
-			if (read(name) === value) return undefined;
-			return inside(() => {
-				try {
-					writeFileSync(join(root, name), value);
-					return undefined;
-				} catch (error) {
-					const errno = (error as NodeJS.ErrnoException).errno;
-					if (errno === undefined) throw error;
-					const where = root === '/proc/sys/net' ? '' : `below ${root}`;
-					return kernelError(-errno, `set net/${name} to ${value}`, where);
+		write: (name, value) => (read(name) === value ? undefined : inside(() => writeHere(name, value))),
+		writeAll: (settings) =>
+			inside(() => {
+				const hasIPv6 = existsSync(join(root, 'ipv6'));
+				for (const [name, value] of settings) {
+					if (name.startsWith('ipv6/') && !hasIPv6) continue;
+					const error = writeHere(name, value);
+					if (error !== undefined) return error;
 				}
-			});
-		},
+				return undefined;
+			}),
 	};
 };
