@@ -7,6 +7,7 @@ import type { ExplainOptions } from './cli/explain.ts';
 const program = new Command('manx')
 	.description('Node networking for Kubernetes without tunnels: routed pods, BGP, NetworkPolicy.')
 	.version(packageJson.version)
+	.enablePositionalOptions()
 	.showHelpAfterError('(manx --help tells what there is)');
 
 const daemonOption = ['-c, --config <file>', 'YAML file of settings (docs/reference/settings.md)'] as const;
