@@ -9,6 +9,7 @@ export type PeerConfig = {
 	/** Canonical address of the peer. */
 	readonly address: string;
 	readonly port: number;
+	/** 0: any AS but ours. */
 	readonly asNumber: number;
 	/** Our address on this session; the kernel chooses when absent. */
 	readonly localAddress?: string;
@@ -30,6 +31,17 @@ export type PeerConfig = {
 	readonly routeReflectorClient?: boolean;
 };
 
+/** Neighbours that are not known by address: whoever connects from the prefix and is what `peer` says. */
+export type DynamicPeers = {
+	/** Unique; a session is named `NAME/ADDRESS`. */
+	readonly name: string;
+	/** Canonical. */
+	readonly prefix: string;
+	/** Sessions at a time. */
+	readonly limit: number;
+	readonly peer: Omit<PeerConfig, 'name' | 'address'>;
+};
+
 export type SpeakerConfig = {
 	readonly asNumber: number;
 	/** BGP identifier, dotted quad, not 0.0.0.0. */
@@ -39,6 +51,7 @@ export type SpeakerConfig = {
 	/** Next hop we announce, by family, and the preferred source of learnt routes in the kernel. */
 	readonly addresses: { readonly ipv4?: string; readonly ipv6?: string };
 	readonly peers: readonly PeerConfig[];
+	readonly dynamicPeers?: readonly DynamicPeers[];
 	/** Our own prefixes. Announced only while the kernel holds a blackhole route of felix for them. */
 	readonly originate: readonly string[];
 	/** Paths used in parallel at most; 16. */

@@ -2,6 +2,7 @@ import type { RouteRefreshMessage, UpdateMessage } from 'bgp-js-lite';
 import type { Logger } from '../src/logging.ts';
 import { createAnnouncer } from './announcer.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
+import { minimumTtlOf } from './configured-peers.ts';
 import { type Connections, createConnections, describeCause } from './connections.ts';
 import type { PathSource, Rib } from './rib/types.ts';
 import { endOfRib, noSession, type PeerProgress, QUIET, sessionUp } from './session/convergence.ts';
@@ -72,19 +73,20 @@ export type PeerSessionPorts = {
 	readonly deferring: () => boolean;
 	/** The RIB, or the progress of this peer, changed. */
 	readonly changed: () => void;
+	/** A peer that nobody configured by name has no session, no connection and no routes any more. */
+	readonly vacant: () => void;
+	readonly isDynamic: boolean;
 	readonly fsm?: Partial<FsmConfig>;
 };
 
 const QUIET_MS = 3_000;
+const VACANT_MS = 5_000;
 /** The same failure is logged once in this time. */
 const REPEAT_MS = 60_000;
 
 const familyText = { '1/1': 'IPv4', '2/1': 'IPv6' } as const;
 const familyNames = (keys: Iterable<string>): string =>
 	[...keys].map((key) => familyText[key as keyof typeof familyText] ?? key).join(' and ');
-/** RFC 5082 §3: sent with 255, every hop takes one away. */
-export const minimumTtlOf = (hops: number): number => 256 - hops;
-
 export const localOpen = (speaker: SpeakerConfig, peer: PeerConfig): LocalOpen => ({
 	asNumber: speaker.asNumber,
 	bgpIdentifier: speaker.routerId,
@@ -123,8 +125,24 @@ export const createPeerSession = (
 	let lastLogged = '';
 	let lastLoggedAt = Number.NEGATIVE_INFINITY;
 	let quietTimer: Timer | undefined;
+	let vacancy: Timer | undefined;
 
 	const stale = createStaleRoutes({ peer: name, rib, timers, log, changed: ports.changed });
+
+	/** Looked at some time after the peer was last seen. */
+	const lookForVacancy = (): void => {
+		vacancy?.cancel();
+		vacancy = timers.start(VACANT_MS, () => {
+			if (stopping) return;
+			if (negotiated !== undefined || stale.helping() || connections.state() !== 'Active') lookForVacancy();
+			else {
+				stopping = true;
+				connections.stop({ type: 'ManualStop', reason: 'the neighbour is gone' });
+				stale.drop();
+				ports.vacant();
+			}
+		});
+	};
 
 	const advance = (next: PeerProgress): void => {
 		progress = next;
@@ -300,9 +318,13 @@ export const createPeerSession = (
 		get config() {
 			return config;
 		},
-		start: () => connections.start(),
+		start: () => {
+			connections.start();
+			if (ports.isDynamic) lookForVacancy();
+		},
 		stop: (event) => {
 			stopping = true;
+			vacancy?.cancel();
 			connections.stop(event);
 			quietTimer?.cancel();
 			stale.drop();
@@ -325,7 +347,7 @@ export const createPeerSession = (
 		status: () => ({
 			name,
 			address: config.address,
-			asNumber: config.asNumber,
+			asNumber: negotiated?.peerAS ?? config.asNumber,
 			state: connections.state(),
 			since: sinceWall.toISOString(),
 			uptimeSeconds: negotiated === undefined ? 0 : Math.floor((timers.now() - upSince) / 1000),

@@ -1,16 +1,17 @@
 import { CEASE, hardReset } from 'bgp-js-lite';
 import type { Logger } from '../src/logging.ts';
-import { hostCidr } from '../src/net/ip.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
+import { dynamicPeer, protectionsOf, rangeOf } from './configured-peers.ts';
 import type { Fib } from './fib/types.ts';
-import { createPeerSession, minimumTtlOf, type PeerSession, type PeerSessionStatus } from './peer-session.ts';
+import { createOriginator, type Originator } from './originator.ts';
+import { createPeerSession, type PeerSession, type PeerSessionStatus } from './peer-session.ts';
 import type { Rib } from './rib/types.ts';
 import { complete, selectable } from './session/convergence.ts';
 import type { Event, FsmConfig } from './session/fsm.ts';
 import { cease } from './session/notification.ts';
 import { createStrangers } from './strangers.ts';
 import type { Timer, Timers } from './timers.ts';
-import type { Connection, Listener, Protection, Transport } from './transport/transport.ts';
+import type { Connection, Listener, Transport } from './transport/transport.ts';
 
 /**
  * All peers of one BGP speaker, between RIB and FIB. Work is coalesced: whatever changed, one pass soon after moves next
@@ -63,24 +64,11 @@ export type Speaker = {
 	readonly stop: (how: { readonly graceful: boolean }) => Promise<void>;
 };
 
-/** A prefix whose blackhole is gone from the kernel is still announced for so long: felix puts it back in less. */
-const WITHDRAW_DELAY_MS = 10_000;
-
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 /** Another peer, under the same name. */
 const replaced = (a: PeerConfig, b: PeerConfig): boolean => a.address !== b.address || a.asNumber !== b.asNumber;
 /** What only a new connection can change. */
 const session = ({ exportLearnt: _, routeReflectorClient: _c, ...rest }: PeerConfig): object => rest;
-
-/** What listening sockets must know of the peers, since it holds from the first segment on. */
-const protectionsOf = ({ peers }: SpeakerConfig): Protection[] =>
-	peers
-		.filter(({ password, ttlSecurity }) => password !== undefined || ttlSecurity !== undefined)
-		.map(({ address, password, ttlSecurity }) => ({
-			prefix: hostCidr(address),
-			...(password !== undefined && { password }),
-			...(ttlSecurity !== undefined && { minimumTtl: minimumTtlOf(ttlSecurity) }),
-		}));
 
 export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	const { rib, fib, log, timers, transport } = options;
@@ -88,9 +76,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	const listeners = new Map<string, Listener>();
 	const listenErrors = new Map<string, string>();
 	const reject = createStrangers(log, timers);
-	/** Announced prefixes whose blackhole the kernel lost, and when they are withdrawn for it. */
-	const leaving = new Map<string, Timer>();
-	let announced: ReadonlySet<string> = new Set();
+	/** Peers that came from a range, by name. */
+	const dynamic = new Set<string>();
 	let config = options.config;
 	let running = false;
 	let scheduled = false;
@@ -99,7 +86,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	let converged = false;
 	let deferral: Timer | undefined;
 	let watched: ReadonlySet<string> | undefined;
-	let stopFelix = (): void => {};
+	let originator: Originator | undefined;
 
 	const schedule = (): void => {
 		if (scheduled || !running) return;
@@ -145,53 +132,26 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		log.info({ peers: peers.size }, `converged: ${why}`);
 	};
 
+	const configured = (): PeerSession[] => [...peers.values()].filter((peer) => !dynamic.has(peer.config.name));
+
 	/** After the decisions went to the FIB: what is swept there is not wanted any more. */
 	const judge = (): void => {
-		if (converged) return;
-		const progress = [...peers.values()].map((peer) => peer.progress());
+		// Nobody knows which neighbours of a range are to come back.
+		if (converged || (restarting && config.dynamicPeers?.length)) return;
+		const progress = configured().map((peer) => peer.progress());
 		if (selectable(progress)) endDeferring();
 		if (complete(progress)) converge(peers.size === 0 ? 'there are no peers' : 'all peers have announced their routes');
 	};
 
 	const startDeferral = (): void => {
-		const seconds = Math.max(0, ...config.peers.map((peer) => peer.restartTime));
+		const ranges = (config.dynamicPeers ?? []).map((range) => range.peer);
+		const seconds = Math.max(0, ...[...config.peers, ...ranges].map((peer) => peer.restartTime));
 		deferral = timers.start(seconds * 1000, () => {
-			const missing = [...peers.values()].filter((peer) => peer.progress().awaited?.size !== 0);
-			converge(`after ${seconds} s without the routes of ${missing.map((peer) => peer.config.name).join(', ')}`);
+			const missing = configured().filter((peer) => peer.progress().awaited?.size !== 0);
+			const names = missing.map((peer) => peer.config.name).join(', ');
+			converge(`after ${seconds} s${names === '' ? '' : ` without the routes of ${names}`}`);
 			schedule();
 		});
-	};
-
-	/** Prefixes of ours that the kernel holds for felix, and for a little while those it just lost. */
-	const originate = (): void => {
-		const wanted = new Set(config.originate);
-		for (const prefix of announced) {
-			if (!wanted.has(prefix) || fib.felixHolds(prefix) || leaving.has(prefix)) continue;
-			log.warn(
-				{ prefix },
-				`${prefix}: its blackhole route is gone; withdrawn in ${WITHDRAW_DELAY_MS / 1000} s unless it is back`,
-			);
-			leaving.set(
-				prefix,
-				timers.start(WITHDRAW_DELAY_MS, () => {
-					leaving.delete(prefix);
-					announced = new Set([...announced].filter((other) => other !== prefix));
-					originate();
-				}),
-			);
-		}
-		for (const [prefix, timer] of leaving) {
-			if (wanted.has(prefix) && !fib.felixHolds(prefix)) continue;
-			timer.cancel();
-			leaving.delete(prefix);
-		}
-		const next = new Set([...wanted].filter((prefix) => fib.felixHolds(prefix) || leaving.has(prefix)));
-		if (next.size === announced.size && [...next].every((prefix) => announced.has(prefix))) return;
-		for (const prefix of next) if (!announced.has(prefix)) log.info({ prefix }, `announcing ${prefix}`);
-		for (const prefix of announced) if (!next.has(prefix)) log.info({ prefix }, `withdrawing ${prefix}`);
-		announced = next;
-		rib.setLocal([...next]);
-		schedule();
 	};
 
 	const accept = (connection: Connection): void => {
@@ -200,8 +160,22 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			candidates.find(({ config: { localAddress } }) => localAddress === connection.localAddress) ??
 			candidates.find(({ config: { localAddress } }) => localAddress === undefined) ??
 			candidates[0];
-		if (peer === undefined || !running) reject(connection);
-		else peer.accept(connection);
+		if (!running) reject(connection);
+		else if (peer !== undefined) peer.accept(connection);
+		else welcome(connection);
+	};
+
+	/** From no peer's address: perhaps from a range of neighbours. */
+	const welcome = (connection: Connection): void => {
+		const range = rangeOf(connection.remoteAddress, config.dynamicPeers);
+		const name = range && `${range.name}/`;
+		if (range === undefined || [...dynamic].filter((other) => other.startsWith(`${name}`)).length >= range.limit) {
+			reject(connection, range && `${range.name} has its ${range.limit} neighbours already`);
+			return;
+		}
+		const peerConfig = dynamicPeer(range, connection.remoteAddress);
+		dynamic.add(peerConfig.name);
+		add(peerConfig).accept(connection);
 	};
 
 	const listen = (): void => {
@@ -234,7 +208,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		}
 	};
 
-	const add = (peerConfig: PeerConfig): void => {
+	const add = (peerConfig: PeerConfig): PeerSession => {
 		const peer = createPeerSession(peerConfig, config, {
 			rib,
 			transport,
@@ -242,10 +216,16 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			log,
 			deferring: () => deferring,
 			changed: schedule,
+			isDynamic: dynamic.has(peerConfig.name),
+			vacant: () => {
+				const { name } = peerConfig;
+				if (dynamic.delete(name)) peers.delete(name);
+			},
 			...(options.fsm && { fsm: options.fsm }),
 		});
 		peers.set(peerConfig.name, peer);
 		peer.start();
+		return peer;
 	};
 
 	/** A peer that keeps routes over NOTIFICATIONs is told that these are not to be kept (RFC 8538 §3.1). */
@@ -258,6 +238,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		};
 		peer.stop(event);
 		peers.delete(peer.config.name);
+		dynamic.delete(peer.config.name);
 	};
 
 	return {
@@ -265,8 +246,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			running = true;
 			restarting = options.restarting();
 			deferring = restarting;
-			stopFelix = fib.onFelixChange(originate);
-			originate();
+			originator = createOriginator({ rib, fib, log, timers, changed: schedule });
+			originator.want(config.originate);
 			listen();
 			for (const peer of config.peers) add(peer);
 			startDeferral();
@@ -283,6 +264,12 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			if (!running) return;
 			listen();
 			const wanted = new Map(next.peers.map((peer) => [peer.name, peer]));
+			for (const name of dynamic) {
+				const address = peers.get(name)?.config.address ?? '';
+				const range = rangeOf(address, next.dynamicPeers);
+				const known = next.peers.some((peer) => peer.address === address);
+				if (range !== undefined && !known) wanted.set(`${range.name}/${address}`, dynamicPeer(range, address));
+			}
 			for (const peer of [...peers.values()]) {
 				const { name } = peer.config;
 				const now = wanted.get(name);
@@ -295,7 +282,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 				if (reset) peer.restart('its configuration changed');
 			}
 			for (const peer of next.peers) if (!peers.has(peer.name)) add(peer);
-			originate();
+			originator?.want(next.originate);
 			schedule();
 		},
 		status: () => ({
@@ -314,8 +301,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			if (!graceful) for (const peer of [...peers.values()]) remove(peer, CEASE.administrativeShutdown, 'bird stops');
 			running = false;
 			deferral?.cancel();
-			for (const timer of leaving.values()) timer.cancel();
-			stopFelix();
+			originator?.stop();
 			await Promise.all([...listeners.values()].map((listener) => listener.close()));
 			for (const peer of peers.values()) peer.stop({ type: 'TcpConnectionFails', reason: 'bird stops' });
 			peers.clear();

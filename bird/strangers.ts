@@ -14,12 +14,12 @@ const REMEMBERED = 256;
 
 const rejection = encodeMessage({ type: 'NOTIFICATION', ...cease(CEASE.connectionRejected) });
 
-export const createStrangers = (log: Logger, timers: Timers): ((connection: Connection) => void) => {
+export const createStrangers = (log: Logger, timers: Timers): ((connection: Connection, why?: string) => void) => {
 	const seen = new Map<string, { at: number; unlogged: number }>();
 	const forget = (now: number): void => {
 		for (const [address, { at }] of seen) if (now - at > REPEAT_MS) seen.delete(address);
 	};
-	return (connection) => {
+	return (connection, why = 'no peer with this address is configured') => {
 		const { remoteAddress, localAddress } = connection;
 		connection.send([rejection]);
 		connection.close();
@@ -34,7 +34,7 @@ export const createStrangers = (log: Logger, timers: Timers): ((connection: Conn
 		seen.set(remoteAddress, { at: now, unlogged: 0 });
 		log.warn(
 			{ remoteAddress, localAddress, more: known?.unlogged ?? 0 },
-			`connection from ${remoteAddress} rejected: no peer with this address is configured`,
+			`connection from ${remoteAddress} rejected: ${why}`,
 		);
 	};
 };

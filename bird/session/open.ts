@@ -22,7 +22,7 @@ export type LocalOpen = {
 	readonly asNumber: number;
 	/** Dotted quad. */
 	readonly bgpIdentifier: string;
-	/** AS the peer must be in. */
+	/** AS the peer must be in; 0: any but ours. */
 	readonly peerAS: number;
 	/** Seconds; 0: no hold timer. */
 	readonly holdTime: number;
@@ -129,11 +129,11 @@ export const negotiate = (open: OpenMessage, local: LocalOpen): OpenResult => {
 	}
 	const fourOctet = capability(open, 65);
 	const peerAS = fourOctet?.asNumber ?? open.asNumber;
-	if (peerAS !== local.peerAS) {
+	if (local.peerAS === 0 ? peerAS === local.asNumber : peerAS !== local.peerAS) {
 		return refuse(
 			OPEN_ERROR.badPeerAS,
 			u32(peerAS),
-			`it says it is in AS ${peerAS}, but AS ${local.peerAS} is configured for it`,
+			`it says it is in AS ${peerAS}, but ${local.peerAS === 0 ? 'another than ours' : `AS ${local.peerAS}`} is configured for it`,
 		);
 	}
 	const ibgp = peerAS === local.asNumber;

@@ -14,6 +14,8 @@ export type BirdSession = {
 	readonly asNumber?: number;
 	/** Where it is, when not in `router`. */
 	readonly at?: Branch;
+	/** Where two share a namespace. */
+	readonly name?: string;
 	/** Prefixes it has as static routes. */
 	readonly prefixes?: readonly [string, string];
 	/** Lines of the protocol. */
@@ -62,7 +64,7 @@ protocol bgp manx {
 
 export const startBirdRouter = (wire: Wire, session: BirdSession = {}): BirdRouter => {
 	const netns = session.at?.netns ?? wire.router;
-	const name = `bird-${netns}`;
+	const name = session.name ?? `bird-${netns}`;
 	const control = join(wire.folder, `${name}.ctl`);
 	const conf = wire.file(`${name}.conf`, text(session));
 	const bird = wire.start(netns, 'bird', ['-f', '-c', conf, '-s', control, '-P', join(wire.folder, `${name}.pid`)]);
