@@ -5,8 +5,8 @@ import {
 	createChains,
 	createIpsets,
 	detectBackend,
-	type MemberChange,
 	type Run,
+	type SetChange,
 } from 'iptables-wrapper';
 import { clusterOf, type Problem } from '../src/api/cluster.ts';
 import { type NodeAddresses, nodeAddressesOf, ownAddresses } from '../src/api/node-addresses.ts';
@@ -39,8 +39,8 @@ export type FelixDeps = {
 	readonly sysctls: SysctlAccess;
 	/** Runs iptables and ipset in the node's netns. */
 	readonly run: Run;
-	/** Members of ipsets over netlink, in the node's netns. */
-	readonly writeMembers: (changes: readonly MemberChange[]) => Promise<boolean>;
+	/** ipsets over netlink, in the node's netns. */
+	readonly writeMembers: (changes: readonly SetChange[]) => Promise<boolean>;
 	readonly log: Logger;
 };
 

@@ -9,14 +9,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Backend, createChains, createIpsets, type Run } from 'iptables-wrapper';
+import { type Backend, createChains, createIpsets } from 'iptables-wrapper';
 import { createPolicyCalc } from '../../felix/calc/index.ts';
 import { createDataplane } from '../../felix/dataplane/dataplane.ts';
 import { createDesired, type Desired } from '../../felix/dataplane/desired.ts';
-import { inNetns } from '../../src/kernel/netns.ts';
 import { openKernel } from '../../src/kernel/open-kernel.ts';
-import { createRun } from '../../src/kernel/run.ts';
 import { openSetMembers } from '../../src/kernel/set-members.ts';
+import { createShellRun } from '../../src/kernel/shell-run.ts';
 import type { Logger } from '../../src/logging.ts';
 import { byHand } from './lib/by-hand.ts';
 import * as cluster from './lib/policy-cluster.ts';
@@ -48,13 +47,11 @@ const quantile = (values: readonly number[], q: number): number =>
 	[...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] ?? Number.NaN;
 
 /** felix without its CNI server and datastore. */
-const startOurs = (netns: string, backend: Backend) => {
-	const path = `/run/netns/${netns}`;
-	const enter = <T>(run: () => T): T => inNetns(path, run);
-	const kernel = openKernel({ log, netns: path });
-	const program = createRun();
-	const run: Run = (file, args, input) => enter(() => program(file, args, input));
-	const members = openSetMembers(enter);
+const startOurs = (backend: Backend) => {
+	const kernel = openKernel({ log });
+	const shell = createShellRun({ folder: join(directory, 'shell') });
+	const { run } = shell;
+	const members = openSetMembers();
 	const calc = createPolicyCalc();
 	const desire = createDesired();
 	const settings = { masquerade: true };
@@ -118,6 +115,7 @@ const startOurs = (netns: string, backend: Backend) => {
 			await dataplane.close();
 			kernel.close();
 			members.close();
+			shell.close();
 		},
 	};
 };
@@ -132,8 +130,10 @@ type Operation = {
 };
 
 const operations = ({ calc, wire, unwire, programmed }: Ours, size: number): Operation[] => {
-	const known = cluster.localPod(size + 2, 0);
-	const fresh = cluster.localPod(size + 4, 0, { extra: 'yes' });
+	// Even numbers are of one tier, as is pod 0: its group is known.
+	const next = size + (size % 2);
+	const known = cluster.localPod(next + 2, 0);
+	const fresh = cluster.localPod(next + 4, 0, { extra: 'yes' });
 	const crowd = Array.from({ length: 1000 }, (_, i) => cluster.remotePod('crowd', 5000 + i, {}));
 	const labelled = (role: string) => cluster.remotePod(cluster.namespaceOf(0), 0, { role });
 	return [
@@ -152,10 +152,13 @@ const operations = ({ calc, wire, unwire, programmed }: Ours, size: number): Ope
 			name: 'policy edited: peer',
 			deletes: true,
 			act: (round) => {
-				calc.set(cluster.ingressPolicy(0, 8080, { role: round % 2 === 0 ? 'other' : 'client' }));
+				calc.set(cluster.ingressPolicy(0, 8080, { role: `other${round}` }));
 				return programmed();
 			},
-			undo: async () => {},
+			undo: () => {
+				calc.set(cluster.ingressPolicy(0, 8080));
+				return programmed();
+			},
 		},
 		{
 			name: 'label changed',
@@ -233,12 +236,11 @@ const race = async (ours: Ours, hand: SpawnTimer, operation: Operation, backend:
 	);
 };
 
-const measure = async (backend: Backend, size: number): Promise<void> => {
-	const netns = addNetns(`manxb-${process.pid}-${backend}-${size}`);
-	const handNetns = addNetns(`${netns}-hand`);
+/** In `netns`, which this process lives in. */
+const measure = async (backend: Backend, size: number, netns: string, handNetns: string): Promise<void> => {
 	// Both ends of a veth are pods' interfaces here: half as many to make.
 	const pairs = Array.from(
-		{ length: Math.ceil((size + 6) / 2) },
+		{ length: Math.ceil((size + 10) / 2) },
 		(_, i) =>
 			`link add ${cluster.interfaceOf(2 * i)} type veth peer name ${cluster.interfaceOf(2 * i + 1)}\n` +
 			`link set ${cluster.interfaceOf(2 * i)} up\nlink set ${cluster.interfaceOf(2 * i + 1)} up\n`,
@@ -253,7 +255,7 @@ const measure = async (backend: Backend, size: number): Promise<void> => {
 	}
 	program('ip', ['-n', netns, 'link', 'set', 'lo', 'up']);
 
-	const ours = startOurs(netns, backend);
+	const ours = startOurs(backend);
 	const hand = startSpawnTimer(handNetns, directory);
 	try {
 		const { calc } = ours;
@@ -294,9 +296,29 @@ const measure = async (backend: Backend, size: number): Promise<void> => {
 	}
 };
 
+const [backend, size, netns, handNetns] = process.argv.slice(process.argv.indexOf('--measure') + 1);
 try {
-	console.log(`p50 and p99 of ${rounds} rounds, in ms`);
-	for (const backend of backends) for (const size of sizes) await measure(backend, size);
+	if (process.argv.includes('--measure')) {
+		await measure(backend as Backend, Number(size), netns as string, handNetns as string);
+	} else {
+		console.log(`p50 and p99 of ${rounds} rounds, in ms`);
+		for (const backend of backends) {
+			for (const size of sizes) {
+				// A process of its own for each, in the netns: what it starts is there too, and none has grown by another's work.
+				const own = addNetns(`manxb-${process.pid}-${backend}-${size}`);
+				const words = [
+					process.execPath,
+					import.meta.filename,
+					'--measure',
+					backend,
+					`${size}`,
+					own,
+					addNetns(`${own}-hand`),
+				];
+				execFileSync('ip', ['netns', 'exec', own, ...words], { stdio: 'inherit' });
+			}
+		}
+	}
 } finally {
 	for (const name of namespaces) program('ip', ['netns', 'del', name]);
 	rmSync(directory, { recursive: true });

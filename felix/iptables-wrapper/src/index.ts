@@ -1,7 +1,7 @@
 /** Keeps chains of iptables and members of ipsets as wanted, writing only the difference. See README.md. */
 export { createChains } from './chains.ts';
 export { detectBackend } from './detect-backend.ts';
-export { createIpsets, type SetChange, type SetChange as MemberChange } from './ipsets.ts';
+export { createIpsets, type SetChange } from './ipsets.ts';
 export { changedSet, differenceOf, type SetDifference } from './layered-set.ts';
 export { normaliseRule } from './normalise.ts';
 export { type ParsedSave, parseSave, type SavedChain, type SavedRule } from './save.ts';
