@@ -104,12 +104,12 @@ const transmit = (session: Session, now: number, random: Random, final = false):
 
 /** Other intervals to tell: what makes us slower waits for the end of the Poll Sequence if the session is Up (§6.8.3). */
 const announce = (session: Session, desiredMinTx: number, requiredMinRx: number): Session => {
-	if (desiredMinTx === session.desiredMinTx && requiredMinRx === session.requiredMinRx) return session;
 	const next = { ...session, desiredMinTx, requiredMinRx };
 	// Not Up nobody relies on the old values, and every packet tells the new ones: no Poll Sequence.
 	if (session.state !== 'Up') {
 		return { ...next, effectiveTx: desiredMinTx, effectiveRx: requiredMinRx, polling: false, pollAgain: false };
 	}
+	if (desiredMinTx === session.desiredMinTx && requiredMinRx === session.requiredMinRx) return session;
 	return {
 		...next,
 		effectiveTx: Math.min(session.effectiveTx, desiredMinTx),
