@@ -3,6 +3,17 @@
  * Kubernetes); a new one replaces the old at any time and touches only the sessions it concerns.
  */
 
+export type PrefixLimit = {
+	/** Prefixes of one family. */
+	readonly maximum: number;
+	/** Part of it from which on there is a warning. */
+	readonly warnPercent: number;
+	/** Beyond it: a warning more, or the session is ended and kept down. */
+	readonly action: 'warn' | 'hold';
+	/** Seconds it is kept down; absent: until it is cleared by hand. */
+	readonly restartSeconds?: number;
+};
+
 export type PeerConfig = {
 	/** Unique and stable: `mesh/n2`, `peer/tor1`. */
 	readonly name: string;
@@ -29,6 +40,9 @@ export type PeerConfig = {
 	readonly ttlSecurity?: number;
 	/** We reflect between it and all others of our AS (RFC 4456). */
 	readonly routeReflectorClient?: boolean;
+	readonly prefixLimit?: PrefixLimit;
+	/** Kept down by hand; the peer is told so, with the message (RFC 9003). */
+	readonly shutdown?: { readonly message: string };
 };
 
 /** Neighbours that are not known by address: whoever connects from the prefix and is what `peer` says. */

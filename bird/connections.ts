@@ -66,6 +66,8 @@ export type Connections = {
 	readonly send: (messages: readonly Uint8Array[]) => boolean;
 	/** The peer has read nothing for the send hold time (RFC 9687). */
 	readonly stalled: () => void;
+	/** Something ended the session: an event for its machine, if there is a session. */
+	readonly fail: (event: Event) => void;
 	readonly state: () => FsmState;
 	readonly negotiated: () => Negotiated | undefined;
 };
@@ -309,6 +311,10 @@ export const createConnections = (
 		}
 	};
 
+	const fail = (event: Event): void => {
+		if (established !== undefined) dispatch({ type: 'event', connection: established.id, event });
+	};
+
 	return {
 		start: () => dispatch({ type: 'start' }),
 		stop: (event) => dispatch({ type: 'stop', event }),
@@ -318,10 +324,8 @@ export const createConnections = (
 			dispatch({ type: 'accepted', id });
 		},
 		send: (messages) => established?.connection?.send(messages) ?? true,
-		stalled: () => {
-			if (established === undefined) return;
-			dispatch({ type: 'event', connection: established.id, event: { type: 'SendHoldTimer_Expires' } });
-		},
+		stalled: () => fail({ type: 'SendHoldTimer_Expires' }),
+		fail,
 		state: () => foremost(peer).state,
 		negotiated: () => {
 			const fsm = foremost(peer);

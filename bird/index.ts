@@ -3,6 +3,7 @@ import type { Logger } from '../src/logging.ts';
 import type { SpeakerConfig } from './config.ts';
 import { createFib } from './fib/fib.ts';
 import type { Fib, FibStatus } from './fib/types.ts';
+import type { Done } from './peer-session-types.ts';
 import { createRib } from './rib/rib.ts';
 import { createSpeaker, type Speaker, type SpeakerStatus } from './speaker.ts';
 import { systemTimers } from './timers.ts';
@@ -12,7 +13,7 @@ import { tcpTransport } from './transport/tcp.ts';
 
 export type { PeerConfig, SpeakerConfig } from './config.ts';
 export type { FibStatus } from './fib/types.ts';
-export type { PeerSessionStatus } from './peer-session.ts';
+export type { Done, PeerSessionStatus } from './peer-session-types.ts';
 export type { SpeakerStatus } from './speaker.ts';
 
 export type BirdStatus = SpeakerStatus & { readonly fib: FibStatus };
@@ -23,6 +24,9 @@ export type Bird = {
 	/** Touches only what differs. A new AS number or router ID starts all sessions anew, by graceful restart. */
 	readonly update: (config: SpeakerConfig) => Promise<void>;
 	readonly status: () => BirdStatus;
+	/** As Speaker's: by name, address or `*`. */
+	readonly clear: (peer: string, message?: string) => Done;
+	readonly refresh: (peer: string, direction: 'in' | 'out') => Done;
 	/** Returns when all that was received so far is in the kernel. */
 	readonly flush: () => Promise<void>;
 	/** Graceful (the default): peers and the kernel keep all routes for the next start. */
@@ -101,6 +105,8 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 				if (wasRunning) await start();
 			}),
 		status: () => ({ ...speaker.status(), fib: fib.status() }),
+		clear: (peer, message) => speaker.clear(peer, message),
+		refresh: (peer, direction) => speaker.refresh(peer, direction),
 		flush: async () => {
 			await last.catch(() => {});
 			speaker.flush();

@@ -1,88 +1,44 @@
-import type { RouteRefreshMessage, UpdateMessage } from 'bgp-js-lite';
-import type { Logger } from '../src/logging.ts';
+import {
+	CEASE,
+	encodeMessage,
+	encodeShutdownMessage,
+	hardReset,
+	type RouteRefreshMessage,
+	type UpdateMessage,
+} from 'bgp-js-lite';
 import { createAnnouncer } from './announcer.ts';
+import { createComplaints } from './complaints.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
 import { minimumTtlOf } from './configured-peers.ts';
 import { type Connections, createConnections, describeCause } from './connections.ts';
-import type { PathSource, Rib } from './rib/types.ts';
+import type { Done, Hold, PeerSession, PeerSessionPorts } from './peer-session-types.ts';
+import { createPrefixLimit } from './prefix-limit.ts';
+import type { PathSource } from './rib/types.ts';
 import { endOfRib, noSession, type PeerProgress, QUIET, sessionUp } from './session/convergence.ts';
-import { type Cause, defaultFsmConfig, type Event, type FsmConfig, type FsmState } from './session/fsm.ts';
+import { type Cause, defaultFsmConfig } from './session/fsm.ts';
 import { retained } from './session/graceful-restart.ts';
 import { importUpdate, ribFamilyOf } from './session/import.ts';
+import { cease, type Notification } from './session/notification.ts';
 import { type LocalOpen, type Negotiated, openMessage } from './session/open.ts';
 import { identifierValue } from './session/peer.ts';
 import { createStaleRoutes } from './stale-routes.ts';
-import type { Timer, Timers } from './timers.ts';
-import type { Connection, Transport } from './transport/transport.ts';
+import type { Timer } from './timers.ts';
+import type { Connection } from './transport/transport.ts';
 
 /**
  * One configured peer between its connections and the RIB: what comes in is checked and handed over, what is pending
  * goes out as fast as the peer reads it, and its routes are kept over its restarts (RFC 4724, helper).
  */
 
-export type PeerSessionStatus = {
-	readonly name: string;
-	readonly address: string;
-	readonly asNumber: number;
-	readonly state: FsmState;
-	/** When it came into being, or ended: ISO 8601. */
-	readonly since: string;
-	/** Seconds in Established; 0 otherwise. */
-	readonly uptimeSeconds: number;
-	/** Why it is not up, or last was not; '' when it never failed. */
-	readonly lastError: string;
-	readonly received: number;
-	readonly advertised: number;
-	/** Seconds, as agreed; as configured while down. */
-	readonly holdTime: number;
-	/** Keys `afi/safi`, as agreed; as configured while down. */
-	readonly families: readonly string[];
-	readonly gracefulRestart: {
-		/** Both sides have it. */
-		readonly agreed: boolean;
-		/** Seconds the peer asks for; 0 when not agreed. */
-		readonly peerRestartTime: number;
-		/** Routes of the peer's last session are kept while it restarts. */
-		readonly helping: boolean;
-	};
-};
-
-export type PeerSession = {
-	readonly config: PeerConfig;
-	readonly start: () => void;
-	/** Tells the peer why, when there is a notification; its routes go. */
-	readonly stop: (event: Event) => void;
-	/** Ends the connection without a word and starts again as `review` said: graceful restart keeps routes on both sides. */
-	readonly restart: (reason: string) => void;
-	readonly accept: (connection: Connection) => void;
-	/** Sends what is pending, in bounded portions; true: there is more to send at once. */
-	readonly pump: () => boolean;
-	/** Takes over another configuration; what the OPEN says and whom to dial only counts from `restart` on. */
-	readonly review: (config: PeerConfig, speaker: SpeakerConfig) => void;
-	readonly progress: () => PeerProgress;
-	readonly negotiated: () => Negotiated | undefined;
-	readonly status: () => PeerSessionStatus;
-};
-
-export type PeerSessionPorts = {
-	readonly rib: Rib;
-	readonly transport: Transport;
-	readonly timers: Timers;
-	readonly log: Logger;
-	/** Whether our OPENs carry the R bit, and routes of others and the End-of-RIB are still held back. */
-	readonly deferring: () => boolean;
-	/** The RIB, or the progress of this peer, changed. */
-	readonly changed: () => void;
-	/** A peer that nobody configured by name has no session, no connection and no routes any more. */
-	readonly vacant: () => void;
-	readonly isDynamic: boolean;
-	readonly fsm?: Partial<FsmConfig>;
-};
-
 const QUIET_MS = 3_000;
 const VACANT_MS = 5_000;
 /** The same failure is logged once in this time. */
 const REPEAT_MS = 60_000;
+
+const shutdown = ({ message }: NonNullable<PeerConfig['shutdown']>): Hold => ({
+	notification: cease(CEASE.administrativeShutdown, message === '' ? undefined : encodeShutdownMessage(message)),
+	reason: `shut down by configuration${message === '' ? '' : `: ${message}`}`,
+});
 
 const familyText = { '1/1': 'IPv4', '2/1': 'IPv6' } as const;
 const familyNames = (keys: Iterable<string>): string =>
@@ -126,7 +82,12 @@ export const createPeerSession = (
 	let lastLoggedAt = Number.NEGATIVE_INFINITY;
 	let quietTimer: Timer | undefined;
 	let vacancy: Timer | undefined;
+	let release: Timer | undefined;
+	let heldFor: string | undefined;
+	let wasShutdown = false;
 
+	const complain = createComplaints(name, log, timers);
+	const limit = createPrefixLimit(name, log);
 	const stale = createStaleRoutes({ peer: name, rib, timers, log, changed: ports.changed });
 
 	/** Looked at some time after the peer was last seen. */
@@ -246,20 +207,44 @@ export const createPeerSession = (
 		} else {
 			ports.changed();
 		}
+		const over = limit(config.prefixLimit, rib.counts(name).receivedByFamily);
+		if (over !== undefined) hold(over);
 	};
 
-	let complaints = 0;
-	let complaintsSince = Number.NEGATIVE_INFINITY;
-	/** A peer that sends rubbish is logged ten times a minute at most. */
-	const complain = (words: string): void => {
-		const now = timers.now();
-		if (now - complaintsSince > REPEAT_MS) {
-			if (complaints > 10)
-				log.warn({ count: complaints - 10 }, `${complaints - 10} more complaints about ${name} not logged`);
-			complaints = 0;
-			complaintsSince = now;
+	/** Told to a peer that keeps routes over NOTIFICATIONs too: these are not to be kept (RFC 8538 §3.1). */
+	const firmly = (why: Notification): Notification =>
+		negotiated?.gracefulRestart?.notification === true ? hardReset(why) : why;
+
+	const hold = ({ notification, reason, seconds }: Hold): void => {
+		heldFor = seconds === undefined ? reason : `${reason}; tried again after ${seconds} s`;
+		release?.cancel();
+		release = seconds === undefined ? undefined : timers.start(seconds * 1000, start);
+		connections.stop({ type: 'ManualStop', notification: firmly(notification), reason });
+		lastError = heldFor;
+		progress = noSession;
+		ports.changed();
+	};
+
+	const start = (): void => {
+		heldFor = undefined;
+		release?.cancel();
+		connections.start();
+		if (ports.isDynamic) lookForVacancy();
+	};
+
+	const refresh = (direction: 'in' | 'out'): Done => {
+		if (negotiated === undefined) return { ok: false, error: `${name} has no session` };
+		if (direction === 'in' && !negotiated.routeRefresh) {
+			return { ok: false, error: `${name} cannot send its routes again (no route refresh): clear the session instead` };
 		}
-		if (++complaints <= 10) log.warn({}, words);
+		for (const key of negotiated.families) {
+			const family = ribFamilyOf(key);
+			if (family === undefined) continue;
+			if (direction === 'out') rib.resend(name, family);
+			else connections.send([encodeMessage({ type: 'ROUTE_REFRESH', afi: family === 4 ? 1 : 2, safi: 1, subtype: 0 })]);
+		}
+		ports.changed();
+		return { ok: true };
 	};
 
 	const routeRefresh = (message: RouteRefreshMessage): void => {
@@ -319,28 +304,49 @@ export const createPeerSession = (
 			return config;
 		},
 		start: () => {
-			connections.start();
-			if (ports.isDynamic) lookForVacancy();
+			wasShutdown = config.shutdown !== undefined;
+			if (config.shutdown === undefined) start();
+			else hold(shutdown(config.shutdown));
 		},
 		stop: (event) => {
 			stopping = true;
 			vacancy?.cancel();
+			release?.cancel();
 			connections.stop(event);
 			quietTimer?.cancel();
 			stale.drop();
 		},
 		restart: (reason) => {
-			connections.stop({ type: 'TcpConnectionFails', reason });
+			const { shutdown: down } = config;
+			if (down === undefined) connections.stop({ type: 'TcpConnectionFails', reason });
+			else hold(shutdown(down));
 			connections = newConnections();
-			connections.start();
+			if (down === undefined && (heldFor === undefined || wasShutdown)) start();
+			wasShutdown = down !== undefined;
 		},
+		clear: (message) => {
+			const why = cease(CEASE.administrativeReset, message === '' ? undefined : encodeShutdownMessage(message));
+			connections.stop({ type: 'ManualStop', notification: firmly(why), reason: 'cleared by hand' });
+			if (config.shutdown === undefined) start();
+		},
+		refresh,
+		hold,
+		held: () => heldFor !== undefined,
+		dead: ({ reason, subcode, keepRoutes }) =>
+			connections.fail(
+				keepRoutes
+					? { type: 'TcpConnectionFails', reason }
+					: { type: 'AutomaticStop', notification: firmly(cease(subcode)), reason },
+			),
 		accept: (connection) => connections.accept(connection),
 		pump: announcer.pump,
 		review: (nextConfig, nextSpeaker) => {
+			const anotherLimit = JSON.stringify(config.prefixLimit) !== JSON.stringify(nextConfig.prefixLimit);
 			config = nextConfig;
 			speaker = nextSpeaker;
 			local = localOpen(speaker, config);
 			tellRib();
+			if (anotherLimit && heldFor !== undefined && !wasShutdown && config.shutdown === undefined) start();
 		},
 		progress: () => progress,
 		negotiated: () => negotiated,
@@ -352,6 +358,7 @@ export const createPeerSession = (
 			since: sinceWall.toISOString(),
 			uptimeSeconds: negotiated === undefined ? 0 : Math.floor((timers.now() - upSince) / 1000),
 			lastError,
+			...(heldFor !== undefined && { held: heldFor }),
 			...rib.counts(name),
 			holdTime: negotiated?.holdTime ?? config.holdTime,
 			families: negotiated === undefined ? config.families : [...negotiated.families],

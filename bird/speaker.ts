@@ -1,10 +1,11 @@
-import { CEASE, hardReset } from 'bgp-js-lite';
+import { CEASE, encodeShutdownMessage, hardReset } from 'bgp-js-lite';
 import type { Logger } from '../src/logging.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
 import { dynamicPeer, protectionsOf, rangeOf } from './configured-peers.ts';
 import type { Fib } from './fib/types.ts';
 import { createOriginator, type Originator } from './originator.ts';
-import { createPeerSession, type PeerSession, type PeerSessionStatus } from './peer-session.ts';
+import { createPeerSession } from './peer-session.ts';
+import type { Done, PeerSession, PeerSessionStatus } from './peer-session-types.ts';
 import type { Rib } from './rib/types.ts';
 import { complete, selectable } from './session/convergence.ts';
 import type { Event, FsmConfig } from './session/fsm.ts';
@@ -57,6 +58,10 @@ export type Speaker = {
 	readonly status: () => SpeakerStatus;
 	/** Does at once what was left for later. */
 	readonly flush: () => void;
+	/** One peer by name or address, or all (`*`). Hard: ends the session, which then starts anew. */
+	readonly clear: (peer: string, message?: string) => Done;
+	/** Soft: routes are told again, nothing ends. */
+	readonly refresh: (peer: string, direction: 'in' | 'out') => Done;
 	/**
 	 * Graceful: closes connections without a NOTIFICATION, so that peers keep our routes (a Cease would defeat graceful
 	 * restart). Otherwise peers are told that we are gone for good.
@@ -68,7 +73,7 @@ const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.str
 /** Another peer, under the same name. */
 const replaced = (a: PeerConfig, b: PeerConfig): boolean => a.address !== b.address || a.asNumber !== b.asNumber;
 /** What only a new connection can change. */
-const session = ({ exportLearnt: _, routeReflectorClient: _c, ...rest }: PeerConfig): object => rest;
+const session = ({ exportLearnt: _, routeReflectorClient: _c, prefixLimit: _p, ...rest }: PeerConfig): object => rest;
 
 export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	const { rib, fib, log, timers, transport } = options;
@@ -132,7 +137,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		log.info({ peers: peers.size }, `converged: ${why}`);
 	};
 
-	const configured = (): PeerSession[] => [...peers.values()].filter((peer) => !dynamic.has(peer.config.name));
+	const configured = (): PeerSession[] =>
+		[...peers.values()].filter((peer) => !dynamic.has(peer.config.name) && !peer.held());
 
 	/** After the decisions went to the FIB: what is swept there is not wanted any more. */
 	const judge = (): void => {
@@ -228,9 +234,21 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		return peer;
 	};
 
+	const forPeers = (wanted: string, act: (peer: PeerSession) => Done): Done => {
+		const chosen = [...peers.values()].filter(
+			({ config: { name, address } }) => wanted === '*' || name === wanted || address === wanted,
+		);
+		if (chosen.length === 0) {
+			const known = [...peers.keys()].join(', ');
+			return { ok: false, error: `there is no peer ${wanted}; there ${known === '' ? 'are none' : `are ${known}`}` };
+		}
+		const errors = chosen.map(act).flatMap((done) => (done.ok ? [] : [done.error]));
+		return errors.length === 0 ? { ok: true } : { ok: false, error: errors.join('; ') };
+	};
+
 	/** A peer that keeps routes over NOTIFICATIONs is told that these are not to be kept (RFC 8538 §3.1). */
 	const remove = (peer: PeerSession, subcode: number, reason: string): void => {
-		const why = cease(subcode);
+		const why = cease(subcode, subcode === CEASE.administrativeShutdown ? encodeShutdownMessage(reason) : undefined);
 		const event: Event = {
 			type: 'ManualStop',
 			notification: peer.negotiated()?.gracefulRestart?.notification ? hardReset(why) : why,
@@ -296,9 +314,16 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		flush: () => {
 			if (running) pass();
 		},
+		clear: (wanted, message = '') =>
+			forPeers(wanted, (peer) => {
+				peer.clear(message);
+				return { ok: true };
+			}),
+		refresh: (wanted, direction) => forPeers(wanted, (peer) => peer.refresh(direction)),
 		stop: async ({ graceful }) => {
 			if (!running) return;
-			if (!graceful) for (const peer of [...peers.values()]) remove(peer, CEASE.administrativeShutdown, 'bird stops');
+			if (!graceful)
+				for (const peer of [...peers.values()]) remove(peer, CEASE.administrativeShutdown, 'the node leaves');
 			running = false;
 			deferral?.cancel();
 			originator?.stop();

@@ -314,8 +314,10 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 		},
 		counts: (name) => {
 			const peer = peers.get(name);
+			const byFamily = { 4: peer?.received[4].size ?? 0, 6: peer?.received[6].size ?? 0 };
 			return {
-				received: (peer?.received[4].size ?? 0) + (peer?.received[6].size ?? 0),
+				received: byFamily[4] + byFamily[6],
+				receivedByFamily: byFamily,
 				advertised: peer?.out.sent().size ?? 0,
 			};
 		},

@@ -81,7 +81,11 @@ export type Rib = {
 	readonly adjRibIn: (peer: string) => readonly Path[];
 	readonly adjRibOut: (peer: string) => ReadonlyMap<string, PathAttributes>;
 	readonly locRib: () => ReadonlyMap<string, Decision>;
-	readonly counts: (peer: string) => { readonly received: number; readonly advertised: number };
+	readonly counts: (peer: string) => {
+		readonly received: number;
+		readonly receivedByFamily: { readonly 4: number; readonly 6: number };
+		readonly advertised: number;
+	};
 };
 
 /*

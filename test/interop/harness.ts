@@ -33,6 +33,8 @@ export type Process = {
 export type OurSpeaker = Process & {
 	readonly status: () => Promise<BirdStatus>;
 	readonly update: (config: SpeakerConfig) => void;
+	/** `clear MESSAGE`, `refresh in|out`: for all peers. */
+	readonly tell: (line: string) => void;
 };
 
 export type Wire = {
@@ -172,6 +174,7 @@ export const createWire = async (): Promise<Wire> => {
 			return {
 				...started,
 				update: (next) => child.stdin.write(`update ${JSON.stringify(next)}\n`),
+				tell: (line) => child.stdin.write(`${line}\n`),
 				status: () =>
 					new Promise((resolve, reject) => {
 						const gone = (): void => reject(new Error(`the speaker is gone:\n${started.log()}`));

@@ -1,6 +1,6 @@
 /**
  * A speaker of ours as a process of its own, in whatever network namespace it is started: `speaker-process.ts CONFIG`
- * (a SpeakerConfig as JSON). Lines on stdin: `status` is answered with a line of JSON; `update JSON`. SIGTERM stops it gracefully.
+ * (a SpeakerConfig as JSON). Lines on stdin: `status` is answered with a line of JSON; `update JSON`; `clear MESSAGE`; `refresh in` and `out`. SIGTERM stops it gracefully.
  */
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -33,6 +33,8 @@ const bird = createBird({ config, kernel, log });
 
 createInterface({ input: process.stdin }).on('line', (line) => {
 	if (line === 'status') process.stdout.write(`${JSON.stringify(bird.status())}\n`);
+	else if (line.startsWith('clear ')) bird.clear('*', line.slice(6));
+	else if (line.startsWith('refresh ')) bird.refresh('*', line === 'refresh in' ? 'in' : 'out');
 	else if (line.startsWith('update ')) void bird.update(JSON.parse(line.slice(7)) as SpeakerConfig);
 });
 process.once('SIGTERM', () => {
