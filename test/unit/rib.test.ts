@@ -274,7 +274,7 @@ test('rib: a call for a peer that is gone changes nothing', () => {
 	rib.startSending('tor');
 	assert.equal(rib.takeDecisions().size, 0);
 	assert.deepEqual(rib.takeOutgoing('tor', 10), []);
-	assert.deepEqual(rib.counts('tor'), { received: 0, advertised: 0 });
+	assert.deepEqual(rib.counts('tor'), { received: 0, receivedByFamily: { 4: 0, 6: 0 }, advertised: 0 });
 });
 
 test('rib: 100,000 prefixes are decided and handed to another peer in a few hundred messages worth of groups', () => {
