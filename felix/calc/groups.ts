@@ -60,6 +60,8 @@ export type GroupsNeeds = {
 export const createGroups = ({ selections, uses, onChange }: GroupsNeeds): Groups => {
 	const policies = new Map<string, PolicyRecord>();
 	const groups = new Map<string, Group>();
+	/** By direction and id. */
+	const sorted: Group[] = [];
 	const dirty = new Set<PodRecord>();
 	const stale = new Set<PolicyRecord>();
 	let structureChanged = true;
@@ -109,6 +111,18 @@ export const createGroups = ({ selections, uses, onChange }: GroupsNeeds): Group
 		return found.sort();
 	};
 
+	/** Where a group is, or belongs, in `sorted`. */
+	const place = ({ direction, id }: Group): number => {
+		let [low, high] = [0, sorted.length];
+		while (low < high) {
+			const middle = (low + high) >>> 1;
+			const other = sorted[middle] as Group;
+			if (other.direction < direction || (other.direction === direction && other.id < id)) low = middle + 1;
+			else high = middle;
+		}
+		return low;
+	};
+
 	const groupOf = (direction: Direction, keys: readonly string[]): Group => {
 		const id = shortHash('group', direction, ...keys);
 		const known = groups.get(id);
@@ -123,6 +137,7 @@ export const createGroups = ({ selections, uses, onChange }: GroupsNeeds): Group
 			output: { 4: undefined, 6: undefined },
 		};
 		groups.set(id, group);
+		sorted.splice(place(group), 0, group);
 		structureChanged = true;
 		for (const key of keys) {
 			const record = policies.get(key) as PolicyRecord;
@@ -159,6 +174,7 @@ export const createGroups = ({ selections, uses, onChange }: GroupsNeeds): Group
 		for (const [id, group] of groups) {
 			if (group.pods.size > 0) continue;
 			groups.delete(id);
+			sorted.splice(place(group), 1);
 			structureChanged = true;
 			for (const key of group.policies) {
 				const record = policies.get(key) as PolicyRecord;
@@ -226,7 +242,7 @@ export const createGroups = ({ selections, uses, onChange }: GroupsNeeds): Group
 			structureChanged = false;
 			return changed;
 		},
-		all: () => [...groups.values()].sort((a, b) => (a.direction + a.id < b.direction + b.id ? -1 : 1)),
+		all: () => sorted,
 		output: (group, family) => {
 			const known = group.output[family];
 			if (known) return known;

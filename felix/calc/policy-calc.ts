@@ -1,5 +1,4 @@
 /** The policy calculation put together; contract in types.ts, data flow in docs/design/policy.md. */
-import type { IpsetSpec } from 'iptables-wrapper';
 import type { Family } from '../../src/net/ip.ts';
 import { createGroups, directions, type Groups } from './groups.ts';
 import type { MemberSet } from './member-set.ts';
@@ -14,17 +13,22 @@ type Output = {
 	restructure: boolean;
 	/** Names of sets whose members may have. */
 	readonly changed: Set<string>;
-	/** The sets in `state`. */
-	sets: ReadonlyMap<string, MemberSet>;
+	/** The sets in `state`, and how many of its groups name each. */
+	readonly sets: Map<string, { set: MemberSet; users: number }>;
 	/** The groups' member sets by name, and whether they had members: a group without any is not in `state`. */
 	readonly memberSets: Map<string, { readonly set: MemberSet; readonly inhabited: boolean }>;
 };
 
-const sameState = (a: PolicyState, groups: readonly PolicyGroup[], sets: PolicyState['sets']): boolean =>
-	a.groups.length === groups.length &&
-	a.groups.every((group, i) => group === groups[i]) &&
-	a.sets.size === sets.size &&
-	[...sets].every(([name, spec]) => a.sets.get(name) === spec);
+/** Names of the sets a group needs, its own included; each as often as it is named. */
+const setsOf = ({ memberSet, rules }: PolicyGroup): string[] => {
+	const names = [memberSet];
+	for (const { peerSet, exceptSet, destinationPortSet } of rules) {
+		if (peerSet !== undefined) names.push(peerSet);
+		if (exceptSet !== undefined) names.push(exceptSet);
+		if (destinationPortSet !== undefined) names.push(destinationPortSet);
+	}
+	return names;
+};
 
 export const createPolicyCalc = (): PolicyCalc => {
 	const newOutput = (): Output => ({
@@ -42,9 +46,12 @@ export const createPolicyCalc = (): PolicyCalc => {
 	const uses = createSetUses(pods.selections, onChange);
 	const groups: Groups = createGroups({ selections: pods.selections, uses, onChange });
 
+	/** Groups that came, went or have other rules; what the others name stays as it is. */
 	const restructured = (family: Family, output: Output): PolicyState => {
-		const sets = new Map<string, MemberSet>();
+		const before = output.state ?? emptyState(family, output);
 		const given: PolicyGroup[] = [];
+		const came: PolicyGroup[] = [];
+		const gone = new Set(before.groups);
 		output.memberSets.clear();
 		for (const group of groups.all()) {
 			const members = group.members[family];
@@ -53,28 +60,53 @@ export const createPolicyCalc = (): PolicyCalc => {
 			output.memberSets.set(made.memberSet, { set: members, inhabited });
 			if (!inhabited) continue;
 			given.push(made);
-			for (const { peerSet, exceptSet, destinationPortSet } of made.rules) {
-				for (const name of [peerSet, exceptSet, destinationPortSet]) {
-					if (name !== undefined) sets.set(name, uses.byName(name) as MemberSet);
-				}
-			}
-			sets.set(made.memberSet, members);
+			if (!gone.delete(made)) came.push(made);
 		}
-		for (const direction of directions) sets.set(openSetName(family, direction), groups.open[direction][family]);
-		output.sets = sets;
-		const specs = new Map<string, IpsetSpec>();
-		for (const [name, set] of sets) specs.set(name, set.publish());
-		if (output.state && sameState(output.state, given, specs)) return output.state;
-		const open = { ingress: openSetName(family, 'ingress'), egress: openSetName(family, 'egress') };
-		return { family, groups: given, open, sets: specs };
+		const touched = new Set<string>();
+		for (const group of gone) {
+			for (const name of setsOf(group)) {
+				(output.sets.get(name) as { users: number }).users--;
+				touched.add(name);
+			}
+		}
+		for (const group of came) {
+			for (const name of setsOf(group)) {
+				const set = (output.memberSets.get(name)?.set ?? uses.byName(name)) as MemberSet;
+				const users = output.sets.get(name)?.users ?? 0;
+				output.sets.set(name, { set, users: users + 1 });
+				touched.add(name);
+			}
+		}
+		for (const name of touched) {
+			if (output.sets.get(name)?.users === 0) output.sets.delete(name);
+			output.changed.add(name);
+		}
+		const state = withMembers(before, output);
+		return came.length === 0 && gone.size === 0 ? state : { ...state, groups: given };
 	};
 
+	const emptyState = (family: Family, output: Output): PolicyState => {
+		const open = { ingress: openSetName(family, 'ingress'), egress: openSetName(family, 'egress') };
+		for (const direction of directions) {
+			// Named by the state itself, so never left.
+			output.sets.set(open[direction], { set: groups.open[direction][family], users: 1 });
+			output.changed.add(open[direction]);
+		}
+		return { family, groups: [], open, sets: new Map() };
+	};
+
+	/** `state` with the sets of `output` as they are now, those that changed. */
 	const withMembers = (state: PolicyState, output: Output): PolicyState => {
-		const changed = [...output.changed].filter((name) => output.sets.get(name)?.changed());
-		if (changed.length === 0) return state;
 		const sets = new Map(state.sets);
-		for (const name of changed) sets.set(name, (output.sets.get(name) as MemberSet).publish());
-		return { ...state, sets };
+		let same = true;
+		for (const name of output.changed) {
+			const spec = output.sets.get(name)?.set.publish();
+			if (spec === sets.get(name)) continue;
+			same = false;
+			if (spec === undefined) sets.delete(name);
+			else sets.set(name, spec);
+		}
+		return same ? state : { ...state, sets };
 	};
 
 	/** A group that got its first member of the family, or lost its last, enters or leaves that family's state. */

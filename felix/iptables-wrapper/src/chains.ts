@@ -31,8 +31,9 @@ const sameHooks = (a: readonly Hook[], b: readonly Hook[]): boolean =>
 		}));
 
 /** A rule text with a line break would become two lines of the restore's input. */
-const brokenRule = (wanted: Ruleset, prefix: string): string | undefined => {
+const brokenRule = (wanted: Ruleset, applied: Ruleset | undefined, prefix: string): string | undefined => {
 	for (const [key, rules] of wanted.chains) {
+		if (applied?.chains.get(key) === rules) continue;
 		const [table, chain] = splitKey(key);
 		if (table === '' || !chain.startsWith(prefix) || /\s/.test(chain)) {
 			return `chain "${key}" is not "TABLE ${prefix}NAME"`;
@@ -93,7 +94,7 @@ export const createChains = (options: ChainsOptions): Chains => {
 	};
 
 	const apply = async (wanted: Ruleset): Promise<ApplyResult> => {
-		const broken = brokenRule(wanted, prefix);
+		const broken = brokenRule(wanted, applied, prefix);
 		if (broken !== undefined) {
 			return { changed: [], error: { message: `Nothing was written: ${broken}.`, code: 2, stderr: '' } };
 		}

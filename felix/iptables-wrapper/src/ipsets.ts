@@ -58,6 +58,8 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 	const serial = createSerial();
 	let wanted: ReadonlyMap<string, IpsetSpec> = new Map();
 	let kernel: Map<string, Kept> | undefined;
+	/** Names of wanted sets that may not be as wanted: a change looks at these only. */
+	let unsettled = new Set<string>();
 	const written = new Map<string, Written>();
 	let temporaries = 0;
 	/** Sets that could not be destroyed last time, as rules use them. */
@@ -69,6 +71,7 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		kernel = undefined;
 		if (error !== undefined) return error;
 		kernel = new Map();
+		unsettled = new Set(wanted.keys());
 		for (const [name, saved] of sets) {
 			const fresh: Kept = {
 				...saved,
@@ -257,7 +260,10 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 	const applyAdditions = (): Promise<ApplyResult> =>
 		perform((sets) => {
 			const work = newWork();
-			for (const [name, spec] of wanted) planAddition(sets, name, spec, work);
+			for (const name of unsettled) {
+				const spec = wanted.get(name);
+				if (spec !== undefined) planAddition(sets, name, spec, work);
+			}
 			return work;
 		});
 
@@ -293,18 +299,25 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		return used;
 	};
 
-	const removeMembers = (): Promise<ApplyResult> =>
-		perform((sets) => {
+	const removeMembers = async (): Promise<ApplyResult> => {
+		const result = await perform((sets) => {
 			const work = newWork();
-			for (const [name, kept] of sets) {
-				const spec = wanted.get(name);
-				if (spec !== undefined) planRemoval(name, kept, spec, work);
+			for (const name of unsettled) {
+				const [kept, spec] = [sets.get(name), wanted.get(name)];
+				if (kept !== undefined && spec !== undefined) planRemoval(name, kept, spec, work);
 			}
 			return work;
 		});
+		for (const name of unsettled) {
+			const spec = wanted.get(name);
+			if (spec === undefined || kernel?.get(name)?.syncedFor === spec.members) unsettled.delete(name);
+		}
+		return result;
+	};
 
 	const applyRemovals = async (): Promise<ApplyResult> => {
 		const removed = await removeMembers();
+		if (unsettled.size === 0 && kernel?.size === wanted.size && written.size === wanted.size) return removed;
 		for (const name of written.keys()) if (!wanted.has(name) && !kernel?.has(name)) written.delete(name);
 		const notWanted = (): string[] => [...(kernel?.keys() ?? [])].filter((name) => !wanted.has(name));
 		const gone = await destroyAtOnce(notWanted());
@@ -357,6 +370,12 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 
 	return {
 		want: (sets) => {
+			for (const [name, spec] of sets) {
+				const before = wanted.get(name);
+				if (before?.members !== spec.members || before.type !== spec.type || before.family !== spec.family) {
+					unsettled.add(name);
+				}
+			}
 			wanted = sets;
 		},
 		applyAdditions: () => serial(applyAdditions),
