@@ -184,7 +184,7 @@ test('rib: nothing is sent before startSending, and the table comes in portions 
 	while (rib.hasOutgoing('tor'))
 		sizes.push(rib.takeOutgoing('tor', 10).reduce((sum, out) => sum + out.prefixes.length, 0));
 	assert.deepEqual(sizes, [10, 10, 5]);
-	assert.deepEqual(rib.counts('tor'), { received: 0, advertised: 25 });
+	assert.deepEqual(rib.counts('tor'), { received: 0, receivedByFamily: { 4: 0, 6: 0 }, advertised: 25 });
 });
 
 test('rib: route refresh sends one family again, and a withdraw in between still goes out', () => {
