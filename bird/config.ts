@@ -1,3 +1,5 @@
+import type { BfdProfile } from './bfd/types.ts';
+
 /**
  * What a speaker is told to be. Made by src/daemon from Node, BGPConfiguration and BGPPeer objects (bird knows no
  * Kubernetes); a new one replaces the old at any time and touches only the sessions it concerns.
@@ -14,6 +16,16 @@ export type PrefixLimit = {
 	readonly restartSeconds?: number;
 };
 
+export type PeerBfd = {
+	/** Port 4784 and the profile's minimum TTL, for a peer that is not on a common link (RFC 5883). */
+	readonly multihop: boolean;
+	/** Needed when the addresses are link-local. */
+	readonly interface?: string;
+	readonly profile: BfdProfile;
+	/** BFD down without the peer's C bit is taken for a restart of the peer where graceful restart is agreed (RFC 5882 §4.3). */
+	readonly gracefulRestart: boolean;
+};
+
 export type PeerConfig = {
 	/** Unique and stable: `mesh/n2`, `peer/tor1`. */
 	readonly name: string;
@@ -28,6 +40,8 @@ export type PeerConfig = {
 	readonly holdTime: number;
 	/** Seconds a peer may take to come back with its routes kept (sent in our capability too), 0..4095. */
 	readonly restartTime: number;
+	/** Its path is watched by BFD; absent: not. */
+	readonly bfd?: PeerBfd;
 	/** Never dial, only accept. */
 	readonly passive: boolean;
 	/** Families offered. Keys `afi/safi`: '1/1', '2/1'. */

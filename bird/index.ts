@@ -1,5 +1,6 @@
 import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Logger } from '../src/logging.ts';
+import { createBfd } from './bfd/bfd.ts';
 import type { SpeakerConfig } from './config.ts';
 import { createFib } from './fib/fib.ts';
 import type { Fib, FibStatus } from './fib/types.ts';
@@ -71,6 +72,7 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 			timers: systemTimers,
 			transport: tcpTransport,
 			restarting: () => fib.found > 0,
+			bfd: createBfd({ log: log.child({ part: 'bfd' }) }),
 		});
 	};
 	build();

@@ -1,4 +1,5 @@
 import type { Logger } from '../src/logging.ts';
+import type { BfdSessionStatus } from './bfd/types.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
 import type { Rib } from './rib/types.ts';
 import type { PeerProgress } from './session/convergence.ts';
@@ -31,6 +32,8 @@ export type PeerSessionStatus = {
 	readonly families: readonly string[];
 	/** Why it is kept down, and not tried again by itself; absent when it is not. */
 	readonly held?: string;
+	/** Its BFD session, where one is configured and our address is known. */
+	readonly bfd?: BfdSessionStatus;
 	readonly gracefulRestart: {
 		/** Both sides have it. */
 		readonly agreed: boolean;
@@ -91,5 +94,7 @@ export type PeerSessionPorts = {
 	/** A peer that nobody configured by name has no session, no connection and no routes any more. */
 	readonly vacant: () => void;
 	readonly isDynamic: boolean;
+	/** A session came up, on this address of ours. */
+	readonly established?: (localAddress: string) => void;
 	readonly fsm?: Partial<FsmConfig>;
 };

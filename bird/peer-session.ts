@@ -153,6 +153,7 @@ export const createPeerSession = (
 			quietTimer = timers.start(QUIET_MS, () => advance(endOfRib(progress, QUIET)));
 		}
 		advance(sessionUp(agreed));
+		ports.established?.(localAddress);
 	};
 
 	const down = (agreed: Negotiated, cause: Cause): void => {
@@ -332,12 +333,18 @@ export const createPeerSession = (
 		refresh,
 		hold,
 		held: () => heldFor !== undefined,
-		dead: ({ reason, subcode, keepRoutes }) =>
+		dead: ({ reason, subcode, keepRoutes }) => {
+			if (negotiated === undefined && stale.helping() && !keepRoutes) {
+				log.warn({}, `routes of ${name} kept over its restart are removed: ${reason}`);
+				stale.drop();
+				ports.changed();
+			}
 			connections.fail(
 				keepRoutes
 					? { type: 'TcpConnectionFails', reason }
 					: { type: 'AutomaticStop', notification: firmly(cease(subcode)), reason },
-			),
+			);
+		},
 		accept: (connection) => connections.accept(connection),
 		pump: announcer.pump,
 		review: (nextConfig, nextSpeaker) => {

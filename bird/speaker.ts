@@ -1,5 +1,7 @@
 import { CEASE, encodeShutdownMessage, hardReset } from 'bgp-js-lite';
 import type { Logger } from '../src/logging.ts';
+import type { Bfd } from './bfd/bfd.ts';
+import { createPeerWatch } from './bfd/peer-watch.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
 import { dynamicPeer, protectionsOf, rangeOf } from './configured-peers.ts';
 import type { Fib } from './fib/types.ts';
@@ -47,6 +49,8 @@ export type SpeakerOptions = {
 	readonly transport: Transport;
 	/** Asked at start: the kernel still has routes of an earlier run, forwarding went on (RFC 4724, R bit). */
 	readonly restarting: () => boolean;
+	/** Stopped with the speaker. */
+	readonly bfd?: Bfd;
 	/** For tests. */
 	readonly fsm?: Partial<FsmConfig>;
 };
@@ -73,7 +77,13 @@ const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.str
 /** Another peer, under the same name. */
 const replaced = (a: PeerConfig, b: PeerConfig): boolean => a.address !== b.address || a.asNumber !== b.asNumber;
 /** What only a new connection can change. */
-const session = ({ exportLearnt: _, routeReflectorClient: _c, prefixLimit: _p, ...rest }: PeerConfig): object => rest;
+const session = ({
+	exportLearnt: _,
+	routeReflectorClient: _c,
+	prefixLimit: _p,
+	bfd: _b,
+	...rest
+}: PeerConfig): object => rest;
 
 export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	const { rib, fib, log, timers, transport } = options;
@@ -83,6 +93,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	const reject = createStrangers(log, timers);
 	/** Peers that came from a range, by name. */
 	const dynamic = new Set<string>();
+	const watch = options.bfd && createPeerWatch(options.bfd);
 	let config = options.config;
 	let running = false;
 	let scheduled = false;
@@ -223,14 +234,17 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			deferring: () => deferring,
 			changed: schedule,
 			isDynamic: dynamic.has(peerConfig.name),
+			established: (localAddress) => watch?.follow(peer, localAddress),
 			vacant: () => {
 				const { name } = peerConfig;
+				watch?.forget(name);
 				if (dynamic.delete(name)) peers.delete(name);
 			},
 			...(options.fsm && { fsm: options.fsm }),
 		});
 		peers.set(peerConfig.name, peer);
 		peer.start();
+		watch?.follow(peer);
 		return peer;
 	};
 
@@ -246,6 +260,14 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		return errors.length === 0 ? { ok: true } : { ok: false, error: errors.join('; ') };
 	};
 
+	const statuses = (): PeerSessionStatus[] => {
+		const bfd = watch?.status();
+		return [...peers.values()].map((peer) => {
+			const session = bfd?.get(peer.config.name);
+			return { ...peer.status(), ...(session && { bfd: session }) };
+		});
+	};
+
 	/** A peer that keeps routes over NOTIFICATIONs is told that these are not to be kept (RFC 8538 §3.1). */
 	const remove = (peer: PeerSession, subcode: number, reason: string): void => {
 		const why = cease(subcode, subcode === CEASE.administrativeShutdown ? encodeShutdownMessage(reason) : undefined);
@@ -255,6 +277,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			reason,
 		};
 		peer.stop(event);
+		watch?.forget(peer.config.name);
 		peers.delete(peer.config.name);
 		dynamic.delete(peer.config.name);
 	};
@@ -298,6 +321,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 				const reset = !same(session(peer.config), session(now));
 				if (reset || !same(peer.config, now) || !same(before.addresses, next.addresses)) peer.review(now, next);
 				if (reset) peer.restart('its configuration changed');
+				watch?.follow(peer);
 			}
 			for (const peer of next.peers) if (!peers.has(peer.name)) add(peer);
 			originator?.want(next.originate);
@@ -309,7 +333,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			converged,
 			restarting: restarting && !converged,
 			listenErrors: [...listenErrors.values()],
-			sessions: [...peers.values()].map((peer) => peer.status()),
+			sessions: statuses(),
 		}),
 		flush: () => {
 			if (running) pass();
@@ -330,6 +354,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			await Promise.all([...listeners.values()].map((listener) => listener.close()));
 			for (const peer of peers.values()) peer.stop({ type: 'TcpConnectionFails', reason: 'bird stops' });
 			peers.clear();
+			// After TCP: a peer that is in its helper mode already does not take it for a failure (RFC 5882 §4.3).
+			await options.bfd?.stop({ adminDown: true });
 			log.info({ graceful }, graceful ? 'BGP speaker stopped; peers keep our routes' : 'BGP speaker stopped');
 		},
 	};
