@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { cpSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { type LabStatus, labHarness, type Program, traffic, until } from './lab-harness.ts';
 
@@ -46,6 +47,9 @@ describe(`kill -9, ${kills} times each daemon on each node`, { timeout: 580_000 
 	});
 	after(async () => {
 		for (const monitor of monitors.values()) monitor.stop();
+		if (process.env.TEST_KEEP_LOGS !== undefined) {
+			cpSync(harness.state, process.env.TEST_KEEP_LOGS, { recursive: true, filter: (path) => !path.endsWith('.sock') });
+		}
 		await harness.down();
 	});
 
