@@ -106,15 +106,17 @@ export const checkLab = async (lab: Lab): Promise<CheckResult> => {
 	const all = pairsOf(endpoints);
 	const tested = all.filter((pair) => !isOutside(pair) || forwardsToPods(lab));
 	const capture = await watchFabric(lab);
-	const failed = new Set<Pair>();
+	const silentPairs = new Set<Pair>();
 	await pool(endpoints, 4, async (from) => {
 		const pairs = tested.filter((pair) => pair.from === from);
 		const silent = await pingAll(
 			from.netns,
 			pairs.map(({ target }) => target),
 		);
-		for (const pair of pairs) if (silent.has(pair.target)) failed.add(pair);
+		for (const pair of pairs) if (silent.has(pair.target)) silentPairs.add(pair);
 	});
+	// In the order of the table, not in that of the answers.
+	const failed = new Set(tested.filter((pair) => silentPairs.has(pair)));
 	const answered = tested.filter((pair) => !failed.has(pair));
 	// tcpdump hands frames over a moment after they passed.
 	await until(2000, async () => fabricProblems(lab, answered, capture.echoes)[0], 10);
