@@ -1,5 +1,5 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Run, RunResult } from './run.ts';
 
@@ -20,7 +20,10 @@ const quote = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
 
 export const createShellRun = ({ folder, timeoutMs }: ShellRunOptions): { run: Run; close: () => void } => {
 	const limit = timeoutMs === undefined ? {} : { timeoutMs };
-	const shells = ['1', '2'].map((name) => ({ ...createShell({ folder: join(folder, name), ...limit }), waiting: 0 }));
+	// What a killed daemon began may still run, and read and write its files: they are taken out of its way, not used again.
+	rmSync(folder, { recursive: true, force: true });
+	const own = join(folder, `${process.pid}-${Date.now()}`);
+	const shells = ['1', '2'].map((name) => ({ ...createShell({ folder: join(own, name), ...limit }), waiting: 0 }));
 	return {
 		run: async (file, args, text) => {
 			const shell = shells.reduce((best, one) => (one.waiting < best.waiting ? one : best));
