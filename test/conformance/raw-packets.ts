@@ -83,6 +83,8 @@ const withHeader = (source: string, destination: string, protocol: Transport, pa
 		}
 		return Buffer.concat([header, ...addresses, payload]);
 	}
+	// NAT looks at this one whatever it is told (nf_nat_proto.c, nf_nat_icmp_reply_translation).
+	if (protocol === 'ICMP') payload.writeUInt16BE(checksum(payload), 2);
 	const header = Buffer.concat([Buffer.alloc(12), ...addresses]);
 	header[0] = 0x45;
 	header.writeUInt16BE(20 + payload.length, 2);
@@ -103,7 +105,7 @@ export const encodePacket = (packet: RawPacket): Buffer => {
 	return withHeader(packet.destination, packet.source, 'ICMP', Buffer.concat([complaint, plain]));
 };
 
-export type Seen = { readonly number: number; readonly source: string };
+export type Seen = { readonly number: number; readonly source: string; readonly sourcePort: number };
 
 /** What an IP packet says of itself; undefined when it is none of those that are made here. */
 export const decodePacket = (data: Buffer, at: number, end: number): Seen | undefined => {
@@ -113,7 +115,7 @@ export const decodePacket = (data: Buffer, at: number, end: number): Seen | unde
 	const start = at + (family === 4 ? 20 : 40);
 	if (start + 12 > end) return undefined;
 	const seen = decodeTransport(data, start, protocol);
-	if (seen !== undefined) return { number: seen, source };
+	if (seen !== undefined) return { number: seen, source, sourcePort: data.readUInt16BE(start) };
 	const unreachable = protocol === 1 ? data[start] === 3 : protocol === 58 && data[start] === 1;
 	return unreachable ? decodePacket(data, start + 8, end) : undefined;
 };

@@ -45,7 +45,9 @@ export type Rig = {
 };
 
 /** Where a packet came out: a pod's name, `node`, or `uplink`; undefined: nowhere. */
-export type Arrival = { readonly at: string; readonly source: string } | undefined;
+export type Arrival = Landing | undefined;
+/** `source` and `sourcePort` after NAT; not told where it arrived at the node. */
+export type Landing = { readonly at: string; readonly source: string; readonly sourcePort: number };
 
 const log: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => log };
 const gateway = 'ee:ee:ee:ee:ee:ee';
@@ -92,6 +94,8 @@ export const startRig = (options: RigOptions): Rig => {
 			'net.ipv6.conf.default.router_solicitations=0',
 			// Most of our packets have no transport checksum.
 			'net.netfilter.nf_conntrack_checksum=0',
+			// Their sequence numbers are names, not numbers in sequence.
+			'net.netfilter.nf_conntrack_tcp_be_liberal=1',
 		);
 		const links = [...pods, { host: 'uplink', peer: 'fabric' }];
 		const batch = links.flatMap(({ host, peer }) => [
@@ -196,23 +200,24 @@ export const startRig = (options: RigOptions): Rig => {
 	const podOf = new Map(pods.flatMap(({ name, addresses }) => addresses.map((address) => [address, name])));
 	let next = 1000;
 	const shoot: Rig['shoot'] = async (shots) => {
+		if (shots.length === 0) return [];
 		const first = next;
 		next += shots.length;
 		const arrivals: Arrival[] = shots.map(() => undefined);
 		let count = 0;
-		const note = (number: number | undefined, at: string, source: string): void => {
+		const note = (number: number | undefined, at: string, source: string, sourcePort: number): void => {
 			if (number === undefined || number < first || number >= next) return;
 			if (arrivals[number - first] === undefined) count++;
-			arrivals[number - first] = { at, source };
+			arrivals[number - first] = { at, source, sourcePort };
 		};
 		const drain = (): void => {
 			for (const [name, end] of ends) {
 				end.drain((data, length) => {
 					const seen = decodePacket(data, 14, length);
-					if (seen !== undefined) note(seen.number, name, seen.source);
+					if (seen !== undefined) note(seen.number, name, seen.source, seen.sourcePort);
 				});
 			}
-			host.drain((data, start, protocol) => note(decodeTransport(data, start, protocol), 'node', ''));
+			host.drain((data, start, protocol) => note(decodeTransport(data, start, protocol), 'node', '', 0));
 		};
 		drain();
 		const before = await refused();
