@@ -148,6 +148,11 @@ const harnessOf = (cluster: Cluster): Harness => {
 			let text = '';
 			const ended = new Promise<void>((resolve) => child.on('close', () => resolve()));
 			await new Promise<void>((resolve, reject) => {
+				const timer = setTimeout(() => {
+					child.kill('SIGKILL');
+					reject(new Error(`${argv.join(' ')} in ${pod.name} said nothing for 20 s`));
+				}, 20_000);
+				lines.once('line', () => clearTimeout(timer));
 				lines.on('line', (line) => {
 					text += `${line}\n`;
 					resolve();
