@@ -95,6 +95,8 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 	let links: readonly Link[] = [];
 	let addresses: NodeAddresses = {};
 	let inSync = false;
+	/** The pods found in the kernel are known: writing before would sweep what is theirs. */
+	let restored = false;
 
 	let problems: readonly Problem[] = [];
 	let backend: Backend | undefined;
@@ -313,16 +315,15 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 				},
 			},
 		});
-		const restored = await cni.restore();
-		for (const attachment of restored) {
+		const found = await cni.restore();
+		for (const attachment of found) {
 			if (attachment.podName !== '') {
 				calc.setLocalPod({ key: keyOfAttachment(attachment), addresses: attachment.addresses });
 			}
 		}
-		plane.adopt(restored);
+		plane.adopt(found);
 		for (const pod of pods.values()) matchNameless(pod);
-		if (restored.length > 0)
-			log.info({ pods: restored.length }, `${restored.length} pods found wired, left as they are`);
+		if (found.length > 0) log.info({ pods: found.length }, `${found.length} pods found wired, left as they are`);
 		bringSysctls();
 		stopWatching = kernel.watch((event) => {
 			if (event.type !== 'address' && event.type !== 'link') return;
@@ -343,6 +344,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 		if (!listening.ok) throw new Error(listening.error);
 		closeServer = server.close;
 		await cni.start();
+		restored = true;
 		if (inSync) plane.begin();
 	};
 
@@ -356,7 +358,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 			if (nodesChanged || first) recompute();
 			if (first) {
 				wakePodWaiters();
-				dataplane?.begin();
+				if (restored) dataplane?.begin();
 			}
 			dataplane?.wake();
 		},
