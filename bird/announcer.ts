@@ -1,5 +1,5 @@
-import { encodeEndOfRib, encodeUpdates } from 'bgp-js-lite';
-import type { Outgoing, Rib } from './rib/types.ts';
+import { encodeEndOfRib, encodeMessage, encodeUpdates } from 'bgp-js-lite';
+import type { Outgoing, Rib, RibFamily } from './rib/types.ts';
 import type { Negotiated } from './session/open.ts';
 import type { Timer, Timers } from './timers.ts';
 
@@ -13,6 +13,8 @@ export type Announcer = {
 	readonly up: (negotiated: Negotiated) => void;
 	readonly down: () => void;
 	readonly drained: () => void;
+	/** The whole table of a family is told again, between marks where the peer knows them (RFC 7313). */
+	readonly refresh: (family: RibFamily) => void;
 	/** Sends what is pending, in bounded portions; true: there is more to send at once. */
 	readonly pump: () => boolean;
 };
@@ -29,12 +31,18 @@ export type AnnouncerPorts = {
 	readonly deferring: () => boolean;
 };
 
-/** Prefixes taken from the RIB at a time, and sent to one peer before others have their turn. */
-const PORTION = 500;
+/** Prefixes taken from the RIB at a time (about what fills a message), and sent to one peer before others' turn. */
+const portionOf = ({ maxMessageLength }: Negotiated['codec']): number => (maxMessageLength > 4096 ? TURN : 1000);
 const TURN = 4000;
 
 const afiOf = { 4: { afi: 1, safi: 1 }, 6: { afi: 2, safi: 1 } } as const;
 const keyOf = { 4: '1/1', 6: '2/1' } as const;
+
+/** RFC 7313 §3.2 */
+const BEGIN = 1;
+const END = 2;
+const mark = (family: RibFamily, subtype: number): Uint8Array =>
+	encodeMessage({ type: 'ROUTE_REFRESH', ...afiOf[family], subtype });
 
 const encode = (codec: Negotiated['codec'], portion: readonly Outgoing[]): Uint8Array[] =>
 	portion.flatMap(({ family, attributes, prefixes }) => {
@@ -48,6 +56,8 @@ export const createAnnouncer = ({ peer, rib, timers, send, stalled, deferring }:
 	let negotiated: Negotiated | undefined;
 	let blocked = false;
 	let endOfRibDue = false;
+	/** Families whose end of refresh is to be told. */
+	const refreshing = new Set<RibFamily>();
 	let sendHoldTimer: Timer | undefined;
 
 	const unblock = (): void => {
@@ -76,14 +86,29 @@ export const createAnnouncer = ({ peer, rib, timers, send, stalled, deferring }:
 		down: () => {
 			unblock();
 			negotiated = undefined;
+			refreshing.clear();
 		},
 		drained: unblock,
+		refresh: (family) => {
+			if (negotiated === undefined) return;
+			if (negotiated.enhancedRouteRefresh && !refreshing.has(family)) {
+				refreshing.add(family);
+				put([mark(family, BEGIN)], negotiated.holdTime);
+			}
+			rib.resend(peer, family);
+		},
 		pump: () => {
 			if (negotiated === undefined) return false;
 			const { codec, families, holdTime } = negotiated;
 			for (let sent = 0; sent < TURN && !blocked; ) {
-				const portion = rib.takeOutgoing(peer, PORTION);
+				const portion = rib.takeOutgoing(peer, portionOf(codec));
 				if (portion.length === 0) {
+					if (refreshing.size > 0)
+						put(
+							[...refreshing].map((family) => mark(family, END)),
+							holdTime,
+						);
+					refreshing.clear();
 					if (!endOfRibDue || deferring()) return false;
 					endOfRibDue = false;
 					const mine = ([4, 6] as const).filter((family) => families.has(keyOf[family]));

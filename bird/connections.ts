@@ -215,6 +215,7 @@ export const createConnections = (
 					return { type: 'BGPOpenMsgErr', notification, reason };
 				}
 				live.codec = result.negotiated.codec;
+				live.framer.setMaxMessageLength(live.codec.maxMessageLength);
 				return { type: 'BGPOpen', negotiated: result.negotiated };
 			}
 			case 'UPDATE':

@@ -12,6 +12,7 @@ import { tcpTransport } from './transport/tcp.ts';
 
 /** A BGP speaker with its RIB and its hold on the kernel: all that src/daemon needs of this folder. */
 
+export type { BfdSessionStatus } from './bfd/types.ts';
 export type { PeerConfig, SpeakerConfig } from './config.ts';
 export type { FibStatus } from './fib/types.ts';
 export type { Done, PeerSessionStatus } from './peer-session-types.ts';

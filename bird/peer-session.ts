@@ -1,23 +1,17 @@
-import {
-	CEASE,
-	encodeMessage,
-	encodeShutdownMessage,
-	hardReset,
-	type RouteRefreshMessage,
-	type UpdateMessage,
-} from 'bgp-js-lite';
+import { CEASE, encodeShutdownMessage, hardReset, type UpdateMessage } from 'bgp-js-lite';
 import { createAnnouncer } from './announcer.ts';
 import { createComplaints } from './complaints.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
 import { minimumTtlOf } from './configured-peers.ts';
 import { type Connections, createConnections, describeCause } from './connections.ts';
-import type { Done, Hold, PeerSession, PeerSessionPorts } from './peer-session-types.ts';
+import type { Hold, PeerSession, PeerSessionPorts } from './peer-session-types.ts';
 import { createPrefixLimit } from './prefix-limit.ts';
 import type { PathSource } from './rib/types.ts';
+import { createRouteRefresh } from './route-refresh.ts';
 import { endOfRib, noSession, type PeerProgress, QUIET, sessionUp } from './session/convergence.ts';
 import { type Cause, defaultFsmConfig } from './session/fsm.ts';
 import { retained } from './session/graceful-restart.ts';
-import { importUpdate, ribFamilyOf } from './session/import.ts';
+import { importUpdate } from './session/import.ts';
 import { cease, type Notification } from './session/notification.ts';
 import { type LocalOpen, type Negotiated, openMessage } from './session/open.ts';
 import { identifierValue } from './session/peer.ts';
@@ -160,6 +154,7 @@ export const createPeerSession = (
 		negotiated = undefined;
 		progress = noSession;
 		announcer.down();
+		routeRefresh.down();
 		quietTimer?.cancel();
 		quietTimer = undefined;
 		sinceWall = new Date();
@@ -233,29 +228,6 @@ export const createPeerSession = (
 		if (ports.isDynamic) lookForVacancy();
 	};
 
-	const refresh = (direction: 'in' | 'out'): Done => {
-		if (negotiated === undefined) return { ok: false, error: `${name} has no session` };
-		if (direction === 'in' && !negotiated.routeRefresh) {
-			return { ok: false, error: `${name} cannot send its routes again (no route refresh): clear the session instead` };
-		}
-		for (const key of negotiated.families) {
-			const family = ribFamilyOf(key);
-			if (family === undefined) continue;
-			if (direction === 'out') rib.resend(name, family);
-			else connections.send([encodeMessage({ type: 'ROUTE_REFRESH', afi: family === 4 ? 1 : 2, safi: 1, subtype: 0 })]);
-		}
-		ports.changed();
-		return { ok: true };
-	};
-
-	const routeRefresh = (message: RouteRefreshMessage): void => {
-		const key = `${message.afi}/${message.safi}`;
-		const family = ribFamilyOf(key);
-		if (family === undefined || !negotiated?.families.has(key) || message.subtype !== 0) return;
-		rib.resend(name, family);
-		ports.changed();
-	};
-
 	const newConnections = (): Connections =>
 		createConnections(
 			{
@@ -281,7 +253,9 @@ export const createPeerSession = (
 				up,
 				down,
 				update,
-				routeRefresh,
+				routeRefresh: (message) => {
+					if (negotiated !== undefined) routeRefresh.received(message, negotiated);
+				},
 				failed,
 				drained: () => {
 					announcer.drained();
@@ -298,6 +272,16 @@ export const createPeerSession = (
 		send: (messages) => connections.send(messages),
 		stalled: () => connections.stalled(),
 		deferring: () => config.exportLearnt && ports.deferring(),
+	});
+
+	const routeRefresh = createRouteRefresh({
+		peer: name,
+		rib,
+		announcer,
+		timers,
+		log,
+		send: (messages) => connections.send(messages),
+		changed: ports.changed,
 	});
 
 	return {
@@ -330,7 +314,7 @@ export const createPeerSession = (
 			connections.stop({ type: 'ManualStop', notification: firmly(why), reason: 'cleared by hand' });
 			if (config.shutdown === undefined) start();
 		},
-		refresh,
+		refresh: (direction) => routeRefresh.start(direction, negotiated),
 		hold,
 		held: () => heldFor !== undefined,
 		dead: ({ reason, subcode, keepRoutes }) => {

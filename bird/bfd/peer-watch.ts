@@ -25,7 +25,7 @@ export const createPeerWatch = (bfd: Bfd): PeerWatch => {
 		const { bfd: settings } = peer.config;
 		if (change.previous !== 'Up' || change.state !== 'Down' || change.remoteAdminDown || settings === undefined) return;
 		const negotiated = peer.negotiated();
-		const restartable = negotiated === undefined || negotiated.gracefulRestart !== undefined;
+		const restartable = negotiated === undefined || (negotiated.gracefulRestart?.families.size ?? 0) > 0;
 		peer.dead({
 			reason: `BFD went down: ${change.reason}`,
 			subcode: CEASE.bfdDown,

@@ -21,7 +21,8 @@ export const defaultBfdProfile: BfdProfile = {
 	receiveInterval: 300,
 	detectMultiplier: 3,
 	passive: false,
-	minimumTtl: 254,
+	// Any: BIRD and others send with TTL 64 over several hops, and RFC 5883 asks for no check.
+	minimumTtl: 1,
 };
 
 /** Diagnostic codes (RFC 5880 §4.1). */

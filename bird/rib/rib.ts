@@ -230,6 +230,14 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 			peer.fresh = false;
 		},
 
+		expectAgain: (name, family) => {
+			const peer = peers.get(name);
+			if (peer === undefined) return;
+			for (const [prefix, path] of peer.received[family]) {
+				if (!path.stale) put(peer, family, prefix, { ...path, stale: true });
+			}
+		},
+
 		sweepStale: (name, family) => {
 			const peer = peers.get(name);
 			if (peer !== undefined) clearPeer(peer, family, (path) => path.stale);

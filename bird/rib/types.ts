@@ -59,6 +59,8 @@ export type Rib = {
 	readonly withdraw: (peer: string, family: RibFamily, prefixes: readonly string[]) => void;
 	/** Session gone, peer restarting: its paths of these families stay, marked stale; nothing is sent to it. */
 	readonly markStale: (peer: string, families: readonly RibFamily[]) => void;
+	/** The peer begins to tell this family again (RFC 7313): what it has not told by `sweepStale` goes then. */
+	readonly expectAgain: (peer: string, family: RibFamily) => void;
 	/** End-of-RIB came or the restart timer ran out: what is still stale goes. */
 	readonly sweepStale: (peer: string, family: RibFamily) => void;
 	/** Session gone for good: its paths go, nothing is sent to it. */

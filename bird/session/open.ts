@@ -3,6 +3,7 @@ import {
 	type Capability,
 	type CodecOptions,
 	ERROR_CODE,
+	MAX_EXTENDED_MESSAGE_LENGTH,
 	MAX_MESSAGE_LENGTH,
 	OPEN_ERROR,
 	type OpenMessage,
@@ -52,6 +53,8 @@ export type Negotiated = {
 	/** Keys `afi/safi` both offered. */
 	readonly families: ReadonlySet<string>;
 	readonly routeRefresh: boolean;
+	/** RFC 7313. */
+	readonly enhancedRouteRefresh: boolean;
 	readonly gracefulRestart?: PeerGracefulRestart;
 	readonly codec: CodecOptions;
 };
@@ -81,6 +84,7 @@ export const openMessage = (local: LocalOpen, restarting: boolean): OpenMessage 
 	capabilities: [
 		...local.families.map((key) => ({ code: 1, ...afiSafi(key) }) as const),
 		{ code: 2 },
+		{ code: 6 },
 		{
 			code: 64,
 			restartState: restarting,
@@ -89,13 +93,14 @@ export const openMessage = (local: LocalOpen, restarting: boolean): OpenMessage 
 			families: local.families.map((key) => ({ ...afiSafi(key), forwardingState: true })),
 		},
 		{ code: 65, asNumber: local.asNumber },
+		{ code: 70 },
 	],
 });
 
 type Known<Code extends number> = Exclude<Extract<Capability, { readonly code: Code }>, { readonly unknown: true }>;
 
 /** The last instance counts where a capability is sent more than once (RFC 4724 §3). */
-const capability = <Code extends 1 | 2 | 64 | 65>(open: OpenMessage, code: Code): Known<Code> | undefined =>
+const capability = <Code extends 1 | 2 | 6 | 64 | 65 | 70>(open: OpenMessage, code: Code): Known<Code> | undefined =>
 	open.capabilities.findLast((c): c is Known<Code> => c.code === code && !('unknown' in c));
 
 const u32 = (n: number): Uint8Array => Uint8Array.of(n >>> 24, (n >>> 16) & 255, (n >>> 8) & 255, n & 255);
@@ -181,8 +186,14 @@ export const negotiate = (open: OpenMessage, local: LocalOpen): OpenResult => {
 			keepaliveTime: holdTime / 3,
 			families,
 			routeRefresh: capability(open, 2) !== undefined,
+			enhancedRouteRefresh: capability(open, 70) !== undefined,
 			...(gracefulRestart && { gracefulRestart }),
-			codec: { fourOctetAs: fourOctet !== undefined, ibgp, maxMessageLength: MAX_MESSAGE_LENGTH },
+			codec: {
+				fourOctetAs: fourOctet !== undefined,
+				ibgp,
+				// RFC 8654 §4: once both have said so.
+				maxMessageLength: capability(open, 6) === undefined ? MAX_MESSAGE_LENGTH : MAX_EXTENDED_MESSAGE_LENGTH,
+			},
 		},
 	};
 };

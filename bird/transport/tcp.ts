@@ -157,7 +157,10 @@ const listen: Transport['listen'] = (target: ListenTarget, first: readonly Prote
 	let retry: ReturnType<typeof setTimeout> | undefined;
 	let ended = false;
 	const failed = (reason: string): void => {
-		handlers.failed(reason);
+		// Nobody is called from within a call.
+		setImmediate(() => {
+			if (!ended) handlers.failed(reason);
+		});
 		retry = setTimeout(open, RELISTEN_MS);
 	};
 	const guard = (fd: number, before: readonly Protection[]): void => {
@@ -190,15 +193,13 @@ const listen: Transport['listen'] = (target: ListenTarget, first: readonly Prote
 		protectListener(fd, family, [], protections);
 		current.listen({ fd, backlog: BACKLOG });
 	};
-	// Nobody is called from within this call.
-	const begin = setImmediate(open);
+	open();
 	return {
 		// Not waiting for connections: the server calls back only when the last of them has ended.
 		close: () =>
 			new Promise((resolve) => {
 				ended = true;
 				socket = undefined;
-				clearImmediate(begin);
 				clearTimeout(retry);
 				if (server?.listening) server.close();
 				resolve();

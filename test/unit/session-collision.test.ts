@@ -28,6 +28,7 @@ const agreed = (bgpIdentifier: string, gr = true, peerAS = 64512): Negotiated =>
 	keepaliveTime: 30,
 	families: new Set(['1/1']),
 	routeRefresh: true,
+	enhancedRouteRefresh: false,
 	...(gr && {
 		gracefulRestart: {
 			restartState: false,

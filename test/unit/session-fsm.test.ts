@@ -22,6 +22,7 @@ const negotiated: Negotiated = {
 	keepaliveTime: 30,
 	families: new Set(['1/1']),
 	routeRefresh: true,
+	enhancedRouteRefresh: false,
 	codec: { fourOctetAs: true, ibgp: false, maxMessageLength: 4096 },
 };
 const update: UpdateMessage = { type: 'UPDATE', withdrawn: [], announced: [] };
