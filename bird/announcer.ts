@@ -31,8 +31,8 @@ export type AnnouncerPorts = {
 	readonly deferring: () => boolean;
 };
 
-/** Prefixes taken from the RIB at a time (about what fills a message), and sent to one peer before others' turn. */
-const portionOf = ({ maxMessageLength }: Negotiated['codec']): number => (maxMessageLength > 4096 ? TURN : 1000);
+/** Prefixes taken from the RIB at a time (what fits into a message), and sent to one peer before others' turn. */
+const portionOf = ({ maxMessageLength }: Negotiated['codec']): number => (maxMessageLength > 4096 ? TURN : 500);
 const TURN = 4000;
 
 const afiOf = { 4: { afi: 1, safi: 1 }, 6: { afi: 2, safi: 1 } } as const;
