@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensurePrograms } from '../../src/lab/system-packages.ts';
 
@@ -18,6 +18,8 @@ export type Binaries = {
 };
 
 const cache = '/var/cache/kubernetes-1.20.2';
+/** What build-kubernetes.sh leaves when it is done. */
+const recipe = '.recipe-2';
 const built = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy', 'agnhost'];
 
 const runnable = (file: string): boolean => {
@@ -48,7 +50,7 @@ export const findBinaries = (log: (line: string) => void): Binaries => {
 		log,
 	);
 	if (problem !== undefined) throw new Error(problem);
-	if (!built.every((name) => runnable(join(cache, name)))) {
+	if (!existsSync(join(cache, recipe)) || !built.every((name) => runnable(join(cache, name)))) {
 		log(`building Kubernetes 1.20.2 into ${cache}, once: this takes some minutes ...`);
 		const script = join(import.meta.dirname, 'build-kubernetes.sh');
 		const { status, stderr } = spawnSync(script, [cache], { encoding: 'utf8' });

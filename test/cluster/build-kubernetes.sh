@@ -5,7 +5,12 @@
 set -euo pipefail
 dir=$1
 programs=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy agnhost)
-missing() { for program in "${programs[@]}"; do [[ -x $dir/$program ]] || echo "$program"; done; }
+# Names what is done below: built otherwise they are built again.
+recipe=$dir/.recipe-2
+missing() {
+	for program in "${programs[@]}"; do [[ -x $dir/$program ]] || echo "$program"; done
+	[[ -e $recipe ]] || echo recipe
+}
 mkdir -p "$dir"
 exec 9>"$dir/.lock"
 flock 9
@@ -43,6 +48,22 @@ marked=$(grep -rl --include='*.go' --exclude-dir=_examples -F '+k8s:openapi-gen=
 "$scratch/openapi-gen" --output-base "$GOPATH/src" -O zz_generated.openapi -p k8s.io/kubernetes/pkg/generated/openapi \
 	-h hack/boilerplate/boilerplate.generatego.txt -r "$scratch/violations" -i "$marked" >/dev/null 2>&1
 
+# The reflect2 of that time calls reflect.mapiterinit as it was before Go 1.18, which then writes to wherever a register
+# points: the API server dies of it when a custom resource is written. Here as it has been since.
+reflect2=vendor/github.com/modern-go/reflect2
+sed -i 's/^func mapiterinit(.*/func mapiterinit(rtype unsafe.Pointer, m unsafe.Pointer, it *hiter)/' $reflect2/unsafe_link.go
+sed -i -E 's/^(\tvalue unsafe.Pointer.*)/\1\n\tpointers [6]unsafe.Pointer\n\twords [4]uintptr/' $reflect2/unsafe_link.go
+sed -i 's/mapiterinit(type2.rtype, /newIterator(type2.rtype, /' $reflect2/unsafe_map.go
+cat >>$reflect2/unsafe_map.go <<'GO'
+
+func newIterator(rtype unsafe.Pointer, m unsafe.Pointer) *hiter {
+	it := new(hiter)
+	mapiterinit(rtype, m, it)
+	return it
+}
+GO
+grep -q 'words \[4\]uintptr' $reflect2/unsafe_link.go && grep -q 'newIterator(type2' $reflect2/unsafe_map.go
+
 version=''
 for package in component-base/version client-go/pkg/version; do
 	for field in gitVersion=v1.20.2 gitMajor=1 gitMinor=20; do
@@ -57,3 +78,4 @@ for program in "${programs[@]}"; do
 	cp "$scratch/out/$program" "$dir/.$program"
 	mv "$dir/.$program" "$dir/$program"
 done
+touch "$recipe"
