@@ -1,3 +1,5 @@
+import type { Bfd } from './bfd.ts';
+
 /**
  * The Kubernetes objects Manx reads, cut down to the fields it uses and made total: defaults are applied and text is
  * canonical when an object enters (see validate.ts), so nothing behind the datastore meets an absent list.
@@ -120,6 +122,8 @@ export type BGPPeer = {
 		readonly nodeSelector?: LabelSelector;
 		/** Seconds, 90 unless given; 0 or at least 3. */
 		readonly holdTime: number;
+		/** Absent: no BFD. */
+		readonly bfd?: Bfd;
 	};
 };
 

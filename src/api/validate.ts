@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { canonicalAddress, contains, formatCidr, parseAddress, parseCidr } from '../net/ip.ts';
+import { bfdSchema } from './bfd.ts';
 import type { Kind, ManxObject } from './objects.ts';
 import { keyOf } from './objects.ts';
 
@@ -283,13 +284,14 @@ const bgpPeer = z.object({
 				.max(65535)
 				.refine((value) => value === 0 || value >= 3, 'must be 0 or at least 3 seconds')
 				.default(90),
+			bfd: absent(bfdSchema),
 		})
-		.transform(({ nodeSelector, ...spec }, context) => {
+		.transform(({ nodeSelector, bfd, ...spec }, context) => {
 			if (nodeSelector !== undefined && spec.node !== '') {
 				context.addIssue({ code: 'custom', path: ['node'], message: 'may not stand beside nodeSelector' });
 				return z.NEVER;
 			}
-			return { ...spec, ...(nodeSelector && { nodeSelector }) };
+			return { ...spec, ...(nodeSelector && { nodeSelector }), ...(bfd && { bfd }) };
 		}),
 });
 

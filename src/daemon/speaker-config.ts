@@ -1,4 +1,5 @@
-import type { PeerConfig, SpeakerConfig } from '../../bird/config.ts';
+import type { PeerBfd, PeerConfig, SpeakerConfig } from '../../bird/config.ts';
+import type { Bfd } from '../api/bfd.ts';
 import type { Cluster, Problem } from '../api/cluster.ts';
 import type { BGPConfiguration, BGPPeer, LabelSelector, Labels } from '../api/objects.ts';
 import { type Family, familyOf } from '../net/ip.ts';
@@ -38,6 +39,8 @@ const routerIdOf = (ipv4: string | undefined, name: string): string => {
 	for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
 	return [(hash >>> 24) | 1, (hash >>> 16) & 255, (hash >>> 8) & 255, hash & 255].join('.');
 };
+
+const bfdOf = ({ multihop, gracefulRestart, ...profile }: Bfd): PeerBfd => ({ multihop, gracefulRestart, profile });
 
 export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 	const { nodeName, cluster, addresses } = input;
@@ -93,6 +96,7 @@ export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 			holdTime: spec.holdTime,
 			restartTime: meshTimers.restartTime,
 			exportLearnt: false,
+			...(spec.bfd && { bfd: bfdOf(spec.bfd) }),
 		});
 	}
 	return {

@@ -42,7 +42,7 @@ export const buildContext = async (): Promise<void> => {
 	const programs = join(contextFolder, 'usr/local/bin');
 	mkdirSync(programs, { recursive: true });
 	await build({
-		entryPoints: [join(root, 'src/main.ts')],
+		entryPoints: { main: join(root, 'src/main.ts'), 'bfd-worker': join(root, 'bird/bfd/worker.ts') },
 		outdir: program,
 		bundle: true,
 		splitting: true,

@@ -1,6 +1,7 @@
 /**
  * A speaker of ours as a process of its own, in whatever network namespace it is started: `speaker-process.ts CONFIG`
- * (a SpeakerConfig as JSON). Lines on stdin: `status` is answered with a line of JSON; `update JSON`; `clear MESSAGE`; `refresh in` and `out`. SIGTERM stops it gracefully.
+ * (a SpeakerConfig as JSON). Lines on stdin: `status` is answered with a line of JSON; `update JSON`; `clear MESSAGE`; `refresh in`
+ * and `out`; `block MS` keeps its main thread busy. SIGTERM stops it gracefully.
  */
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -31,10 +32,17 @@ const config = JSON.parse(readFileSync(process.argv[2] as string, 'utf8')) as Sp
 const kernel = openKernel({ log });
 const bird = createBird({ config, kernel, log });
 
+/** Holds up the event loop for so many milliseconds. */
+const block = (milliseconds: number): void => {
+	const end = performance.now() + milliseconds;
+	while (performance.now() < end);
+};
+
 createInterface({ input: process.stdin }).on('line', (line) => {
 	if (line === 'status') process.stdout.write(`${JSON.stringify(bird.status())}\n`);
 	else if (line.startsWith('clear ')) bird.clear('*', line.slice(6));
 	else if (line.startsWith('refresh ')) bird.refresh('*', line === 'refresh in' ? 'in' : 'out');
+	else if (line.startsWith('block ')) block(Number(line.slice(6)));
 	else if (line.startsWith('update ')) void bird.update(JSON.parse(line.slice(7)) as SpeakerConfig);
 });
 process.once('SIGTERM', () => {
