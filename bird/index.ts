@@ -31,6 +31,8 @@ export type Bird = {
 	readonly refresh: (peer: string, direction: 'in' | 'out') => Done;
 	/** Returns when all that was received so far is in the kernel. */
 	readonly flush: () => Promise<void>;
+	/** The same, read back from the kernel; what was not there, in words. */
+	readonly verify: () => Promise<readonly string[]>;
 	/** Graceful (the default): peers and the kernel keep all routes for the next start. */
 	readonly stop: (how?: { readonly graceful: boolean }) => Promise<void>;
 };
@@ -84,6 +86,12 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 		running = true;
 	};
 
+	const flush = async (): Promise<void> => {
+		await last.catch(() => {});
+		speaker.flush();
+		await fib.flush();
+	};
+
 	return {
 		start: () => inTurn(start),
 		update: (next) =>
@@ -110,10 +118,10 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 		status: () => ({ ...speaker.status(), fib: fib.status() }),
 		clear: (peer, message) => speaker.clear(peer, message),
 		refresh: (peer, direction) => speaker.refresh(peer, direction),
-		flush: async () => {
-			await last.catch(() => {});
-			speaker.flush();
-			await fib.flush();
+		flush,
+		verify: async () => {
+			await flush();
+			return (await fib.verify()).map((prefix) => `route ${prefix} was not in the kernel as wanted`);
 		},
 		stop: (how = { graceful: true }) =>
 			inTurn(async () => {

@@ -11,6 +11,9 @@ import { speakerConfigOf } from './speaker-config.ts';
 /** `manx bird`: the speaker, told by Node, BGPConfiguration and BGPPeer objects what to be. */
 export const runBird = (configFile: string | undefined): Promise<void> => runDaemon('bird', configFile, createModule);
 
+/** Milliseconds a new session may take before what was asked for counts as applied without it: a peer may be away. */
+const grace = 5000;
+
 const createModule = ({ settings, log }: ModuleContext): Module => {
 	const kernel = openKernel({ log: log.child({ part: 'kernel' }) });
 	const nodes = new Map<string, Node>();
@@ -30,6 +33,8 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 		problems = found;
 	};
 
+	/** When each peer was first in the configuration. */
+	const configuredAt = new Map<string, number>();
 	let work: Promise<void> = Promise.resolve();
 	const reconfigure = (): void => {
 		if (!started || !inSync || settings.mode !== 'bgp') return;
@@ -53,6 +58,9 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 		const { config } = result;
 		if (config === undefined || JSON.stringify(config) === applied) return;
 		applied = JSON.stringify(config);
+		const names = new Set(config.peers.map((peer) => peer.name));
+		for (const name of configuredAt.keys()) if (!names.has(name)) configuredAt.delete(name);
+		for (const name of names) if (!configuredAt.has(name)) configuredAt.set(name, performance.now());
 		work = work.then(async () => {
 			if (bird !== undefined) return bird.update(config);
 			bird = createBird({ config, kernel, log });
@@ -98,9 +106,12 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 			if (settings.mode !== 'bgp') return [];
 			await work.catch(() => {});
 			if (bird === undefined) return ['the speaker is not configured yet', ...problems.map(sentence)];
-			await bird.flush();
-			const { sessions } = bird.status();
-			return sessions.filter((one) => one.state !== 'Established').map((one) => `session ${one.name} is ${one.state}`);
+			const found = await bird.verify();
+			const now = performance.now();
+			const awaited = bird
+				.status()
+				.sessions.filter(({ name, state }) => state !== 'Established' && (configuredAt.get(name) ?? 0) + grace > now);
+			return [...found, ...awaited.map(({ name, state }) => `session ${name} is ${state}`)];
 		},
 		unready: () => {
 			if (settings.mode !== 'bgp') return [];
