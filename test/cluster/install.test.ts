@@ -88,6 +88,12 @@ describe('installation', { timeout: 900_000 }, () => {
 		ptpSeconds = await rollOut();
 		console.log(`${replicas} pods with ptp: ${ptpSeconds.toFixed(1)} s`);
 		for (const node of nodes()) {
+			// The runtime is still at the last DELs.
+			await cluster.eventually(`no pod of ptp on ${node}`, 60, async () => {
+				const links = await cluster.output(node, 'ip', '-o', 'link', 'show', 'type', 'veth');
+				const left = links.split('\n').filter((line) => line !== '' && !/ eth0@/.test(line));
+				return left.length === 0 ? undefined : left.join('\n');
+			});
 			await cluster.output(node, 'sh', '-c', 'rm -f /etc/cni/net.d/* /opt/cni/bin/*; rm -rf /var/lib/cni/*');
 		}
 		await cluster.eventually('the nodes have no network', 60, async () => {
