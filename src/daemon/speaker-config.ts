@@ -1,7 +1,8 @@
 import type { PeerBfd, PeerConfig, SpeakerConfig } from '../../bird/config.ts';
+import { compileSelector, matches } from '../../felix/calc/selector.ts';
 import type { Bfd } from '../api/bfd.ts';
 import type { Cluster, Problem } from '../api/cluster.ts';
-import type { BGPConfiguration, BGPPeer, LabelSelector, Labels } from '../api/objects.ts';
+import type { BGPConfiguration, BGPPeer } from '../api/objects.ts';
 import { type Family, familyOf } from '../net/ip.ts';
 
 /** What the objects of the cluster make of this node's speaker. Pure. */
@@ -20,17 +21,6 @@ export type SpeakerInput = {
 };
 
 export type SpeakerResult = { readonly config: SpeakerConfig | undefined; readonly problems: readonly Problem[] };
-
-/** Whether labels fit a selector (apimachinery/pkg/labels: NotIn and DoesNotExist match a missing key). */
-const matches = (selector: LabelSelector, labels: Labels): boolean =>
-	Object.entries(selector.matchLabels).every(([key, value]) => labels[key] === value) &&
-	selector.matchExpressions.every(({ key, operator, values }) => {
-		const value = labels[key];
-		if (operator === 'Exists') return value !== undefined;
-		if (operator === 'DoesNotExist') return value === undefined;
-		const listed = value !== undefined && values.includes(value);
-		return operator === 'In' ? listed : !listed;
-	});
 
 /** IPv4 address as it is, else 32 bits of a hash of the name: an identifier must only be unique (RFC 6286 §2.1). */
 const routerIdOf = (ipv4: string | undefined, name: string): string => {
@@ -78,7 +68,8 @@ export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 	}
 	for (const { metadata, spec } of input.peers) {
 		if (spec.node !== '' && spec.node !== nodeName) continue;
-		if (spec.nodeSelector !== undefined && !matches(spec.nodeSelector, self.node.metadata.labels)) continue;
+		if (spec.nodeSelector !== undefined && !matches(compileSelector(spec.nodeSelector), self.node.metadata.labels))
+			continue;
 		const family = familyOf(spec.peerIP);
 		if (Object.values(addresses).includes(spec.peerIP)) continue;
 		if (peers.some((peer) => peer.address === spec.peerIP)) {
