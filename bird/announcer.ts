@@ -48,8 +48,10 @@ const encode = (codec: Negotiated['codec'], portion: readonly Outgoing[]): Uint8
 	portion.flatMap(({ family, attributes, prefixes }) => {
 		const part = { ...afiOf[family], nlri: prefixes.map((prefix) => ({ prefix })) };
 		if (attributes === undefined) return encodeUpdates({ withdrawn: part }, codec);
-		const { nextHop } = attributes;
-		return nextHop === undefined ? [] : encodeUpdates({ attributes, announced: { ...part, nextHop } }, codec);
+		const { nextHop, linkLocalNextHop } = attributes;
+		if (nextHop === undefined) return [];
+		const announced = { ...part, nextHop, ...(linkLocalNextHop !== undefined && { linkLocalNextHop }) };
+		return encodeUpdates({ attributes, announced }, codec);
 	});
 
 export const createAnnouncer = ({ peer, rib, timers, send, stalled, deferring }: AnnouncerPorts): Announcer => {

@@ -29,8 +29,9 @@ export type PeerBfd = {
 export type PeerConfig = {
 	/** Unique and stable: `mesh/n2`, `peer/tor1`. */
 	readonly name: string;
-	/** Canonical address of the peer. */
+	/** Canonical address of the peer; a link-local one needs `interface`. */
 	readonly address: string;
+	readonly interface?: string;
 	readonly port: number;
 	/** 0: any AS but ours. */
 	readonly asNumber: number;

@@ -61,7 +61,8 @@ export type PeerSession = {
 	readonly held: () => boolean;
 	/**
 	 * Something other than BGP (BFD, a link) found the peer gone. With `keepRoutes` it is taken for restarting, where graceful
-	 * restart is agreed: no word is sent, its routes stay. Without, they go at once, and it is told Cease with the subcode.
+	 * restart is agreed: no word is sent, its routes stay, in use only where there are no others. Without, they go at once,
+	 * and it is told Cease with the subcode.
 	 */
 	readonly dead: (how: { readonly reason: string; readonly subcode: number; readonly keepRoutes: boolean }) => void;
 	/** Sends what is pending, in bounded portions; true: there is more to send at once. */

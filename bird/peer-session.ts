@@ -1,4 +1,5 @@
 import { CEASE, encodeShutdownMessage, hardReset, type UpdateMessage } from 'bgp-js-lite';
+import { isLinkLocal } from '../src/net/ip.ts';
 import { createAnnouncer } from './announcer.ts';
 import { createComplaints } from './complaints.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
@@ -46,6 +47,22 @@ export const localOpen = (speaker: SpeakerConfig, peer: PeerConfig): LocalOpen =
 	restartTime: peer.restartTime,
 });
 
+/**
+ * What we give as next hop, by family. Where IPv6 ones are agreed for IPv4, the session's own address is the one that the
+ * peer can surely reach.
+ */
+const ownNextHops = (
+	{ ipv4, ipv6 }: SpeakerConfig['addresses'],
+	localAddress: string,
+	{ extendedNextHop }: Negotiated,
+): { readonly 4?: string; readonly 6?: string } => {
+	const overV6 = localAddress.includes(':');
+	const six = ipv6 ?? (overV6 ? localAddress : undefined);
+	const four = overV6 && extendedNextHop ? (isLinkLocal(localAddress) ? six : localAddress) : ipv4;
+	const first = four ?? (overV6 ? undefined : localAddress);
+	return { ...(first && { 4: first }), ...(six && { 6: six }) };
+};
+
 /** A signature or TTL that does not fit shows as silence: the kernel drops the segments. */
 const silenceHint = ({ kind, notification }: Cause, { password, ttlSecurity }: PeerConfig): string => {
 	if (kind !== 'tcp' || notification !== undefined) return '';
@@ -67,6 +84,7 @@ export const createPeerSession = (
 	let progress: PeerProgress = noSession;
 	let negotiated: Negotiated | undefined;
 	let localAddress = '';
+	let link = '';
 	let ownAddresses: ReadonlySet<string> = new Set();
 	let stopping = false;
 	let sinceWall = new Date();
@@ -79,6 +97,8 @@ export const createPeerSession = (
 	let release: Timer | undefined;
 	let heldFor: string | undefined;
 	let wasShutdown = false;
+	/** The session that is ending was found dead by BFD: other ways are better than what is kept of it. */
+	let doubted = false;
 
 	const complain = createComplaints(name, log, timers);
 	const limit = createPrefixLimit(name, log);
@@ -113,22 +133,23 @@ export const createPeerSession = (
 			peerAddress: config.address,
 			...(config.routeReflectorClient && { client: true }),
 		};
-		const v6 = localAddress.includes(':');
-		const ipv4 = speaker.addresses.ipv4 ?? (v6 ? undefined : localAddress);
-		const ipv6 = speaker.addresses.ipv6 ?? (v6 ? localAddress : undefined);
+		const nextHopSelf = ownNextHops(speaker.addresses, localAddress, negotiated);
 		ownAddresses = new Set([localAddress, ...Object.values(speaker.addresses)]);
 		rib.addPeer({
 			source,
 			families: negotiated.families,
 			exportLearnt: config.exportLearnt && !ports.deferring(),
 			peerAS: negotiated.peerAS,
-			nextHopSelf: { ...(ipv4 && { 4: ipv4 }), ...(ipv6 && { 6: ipv6 }) },
+			nextHopSelf,
+			extendedNextHop: negotiated.extendedNextHop,
+			...(isLinkLocal(localAddress) && { linkLocalSelf: localAddress }),
 		});
 	};
 
 	const up = (agreed: Negotiated, connection: Connection): void => {
 		negotiated = agreed;
 		localAddress = connection.localAddress;
+		link = isLinkLocal(connection.remoteAddress) ? connection.interface || (config.interface ?? '') : '';
 		sinceWall = new Date();
 		upSince = timers.now();
 		lastLogged = '';
@@ -161,7 +182,7 @@ export const createPeerSession = (
 		lastError = describeCause(cause);
 		const keep = retained(agreed, cause, config.restartTime);
 		const asked = cause.kind === 'stopped' || stopping;
-		stale.keep(keep);
+		stale.keep(keep, doubted);
 		log[asked ? 'info' : 'warn'](
 			{ cause: cause.kind },
 			`session with ${name} ended: ${lastError}; ` +
@@ -189,7 +210,7 @@ export const createPeerSession = (
 	const update = (message: UpdateMessage): void => {
 		if (negotiated === undefined) return;
 		quietTimer?.refresh();
-		const { changes, refused } = importUpdate(message, negotiated, ownAddresses);
+		const { changes, refused } = importUpdate(message, negotiated, ownAddresses, link);
 		for (const { family, prefixes, attributes } of changes) {
 			if (attributes === undefined) rib.withdraw(name, family, prefixes);
 			else rib.announce(name, family, prefixes, attributes);
@@ -242,6 +263,7 @@ export const createPeerSession = (
 				dial: {
 					address: config.address,
 					port: config.port,
+					...(config.interface && { interface: config.interface }),
 					...(config.localAddress && { localAddress: config.localAddress }),
 					...(config.password !== undefined && { password: config.password }),
 					...(config.ttlSecurity !== undefined && { minimumTtl: minimumTtlOf(config.ttlSecurity) }),
@@ -323,11 +345,13 @@ export const createPeerSession = (
 				stale.drop();
 				ports.changed();
 			}
+			doubted = keepRoutes;
 			connections.fail(
 				keepRoutes
 					? { type: 'TcpConnectionFails', reason }
 					: { type: 'AutomaticStop', notification: firmly(cease(subcode)), reason },
 			);
+			doubted = false;
 		},
 		accept: (connection) => connections.accept(connection),
 		pump: announcer.pump,

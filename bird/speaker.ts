@@ -172,7 +172,10 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	};
 
 	const accept = (connection: Connection): void => {
-		const candidates = [...peers.values()].filter((peer) => peer.config.address === connection.remoteAddress);
+		const candidates = [...peers.values()].filter(
+			({ config: { address, interface: dev = '' } }) =>
+				address === connection.remoteAddress && (connection.interface === '' || dev === connection.interface),
+		);
 		const peer =
 			candidates.find(({ config: { localAddress } }) => localAddress === connection.localAddress) ??
 			candidates.find(({ config: { localAddress } }) => localAddress === undefined) ??

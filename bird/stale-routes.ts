@@ -12,7 +12,7 @@ import type { Timer, Timers } from './timers.ts';
 
 export type StaleRoutes = {
 	/** The session ended: what of its routes stays; with no family, none does. */
-	readonly keep: (what: Retained) => void;
+	readonly keep: (what: Retained, doubtful?: boolean) => void;
 	/** It is back: what it did not preserve goes, the rest waits for its End-of-RIBs. */
 	readonly back: (negotiated: Negotiated) => void;
 	/** Key `afi/safi`. */
@@ -63,7 +63,7 @@ export const createStaleRoutes = ({ peer, rib, timers, log, changed }: StaleRout
 	};
 
 	return {
-		keep: ({ families, seconds }) => {
+		keep: ({ families, seconds }, doubtful) => {
 			if (families.size === 0) {
 				rest();
 				rib.removePeer(peer);
@@ -72,6 +72,7 @@ export const createStaleRoutes = ({ peer, rib, timers, log, changed }: StaleRout
 			rib.markStale(
 				peer,
 				[...families].map(ribFamilyOf).filter((family) => family !== undefined),
+				doubtful,
 			);
 			held = new Set(families);
 			away = true;

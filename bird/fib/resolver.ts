@@ -7,7 +7,8 @@ import type { KernelView, Touched } from './kernel-view.ts';
  * route and not one of ours (a next hop must not be reached by what it made reachable). One step is enough: every
  * gateway in the kernel is itself on a link (fib_check_nh in net/ipv4/fib_semantics.c).
  *
- * A next hop that is an address of this node, or link-local (its link is not known), cannot be used.
+ * A link-local next hop is reached by the interface it comes with (`fe80::1%eth0`). One without, or an address of this
+ * node, cannot be used.
  */
 
 export type Resolved = {
@@ -46,7 +47,14 @@ type Followed = { resolved: Resolved | undefined; text: string; devs: readonly s
 export const createResolver = (view: KernelView, maximumPaths: number): Resolver => {
 	const followed = new Map<string, Followed>();
 
+	const onLink = (via: string, dev: string): Followed => {
+		const resolved: Resolved | undefined = view.usable(dev) ? { metric: 0, hops: [{ via, dev }] } : undefined;
+		return { resolved, text: textOf(resolved), devs: [dev] };
+	};
+
 	const look = (nextHop: string): Followed => {
+		const zone = nextHop.indexOf('%');
+		if (zone >= 0) return onLink(nextHop.slice(0, zone), nextHop.slice(zone + 1));
 		const address = parseAddress(nextHop);
 		const none = (devs: readonly string[]): Followed => ({ resolved: undefined, text: '', devs });
 		if (address === undefined || contains(linkLocal, address) || view.isOurs(nextHop)) return none([]);

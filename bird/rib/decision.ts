@@ -160,6 +160,8 @@ export const createDecide = ({ asNumber, routerId, clusterId, maximumPaths, metr
 		let left: readonly Path[] = paths.filter(usable);
 		const local = left.find((path) => path.source.kind === 'local');
 		if (local !== undefined) return { prefix, best: local, multipath: [local] };
+		// Before all preference: what leads nowhere, perhaps, is better than nothing only.
+		left = keepLowest(left, (path) => (path.doubtful ? 1 : 0));
 		left = keepLowest(left, (path) => -factsOf(path.attributes).localPref);
 		left = keepLowest(left, (path) => factsOf(path.attributes).pathLength);
 		left = keepLowest(left, (path) => factsOf(path.attributes).origin);

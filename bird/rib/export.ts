@@ -79,7 +79,8 @@ export const createExporters = ({ asNumber, intern, clusterId }: ExportOptions):
 	};
 
 	const exporterOf = (peer: RibPeer): Exporter => {
-		const own = `${peer.source.kind} ${peer.nextHopSelf[4] ?? ''} ${peer.nextHopSelf[6] ?? ''}`;
+		const { linkLocalSelf } = peer;
+		const own = `${peer.source.kind} ${peer.nextHopSelf[4] ?? ''} ${peer.nextHopSelf[6] ?? ''} ${linkLocalSelf ?? ''}`;
 		const plain = cacheOf(own);
 		const external = peer.source.kind === 'ebgp';
 
@@ -90,8 +91,13 @@ export const createExporters = ({ asNumber, intern, clusterId }: ExportOptions):
 			(path.source.client === true || peer.source.client === true) &&
 			(path.attributes.originatorId ?? path.source.bgpIdentifier) !== peer.source.bgpIdentifier;
 
-		const nextHopFor = ({ source, attributes }: Path, family: RibFamily): string | undefined =>
-			external || source.kind === 'local' ? peer.nextHopSelf[family] : attributes.nextHop;
+		/** Next hops that mean nothing to the peer are replaced by ours: those on a link, and IPv6 ones of IPv4 prefixes. */
+		const nextHopFor = ({ source, attributes: { nextHop } }: Path, family: RibFamily): string | undefined => {
+			if (external || source.kind === 'local' || nextHop === undefined) return peer.nextHopSelf[family];
+			const meaningless =
+				nextHop.includes('%') || (family === 4 && nextHop.includes(':') && peer.extendedNextHop !== true);
+			return meaningless ? peer.nextHopSelf[family] : nextHop;
+		};
 
 		const allows = (path: Path, family: RibFamily): boolean => {
 			const { source, attributes } = path;
@@ -120,7 +126,12 @@ export const createExporters = ({ asNumber, intern, clusterId }: ExportOptions):
 				const nextHop = nextHopFor(path, family) as string;
 				const attributes =
 					reflects && clusterId !== undefined ? reflected(path.attributes, path.source, clusterId) : path.attributes;
-				const rewritten = intern(external ? forEbgp(attributes, asNumber, nextHop) : forIbgp(attributes, nextHop));
+				const second =
+					linkLocalSelf !== undefined && nextHop === peer.nextHopSelf[family] && nextHop.includes(':')
+						? { linkLocalNextHop: linkLocalSelf }
+						: {};
+				const told = external ? forEbgp(attributes, asNumber, nextHop) : forIbgp(attributes, nextHop);
+				const rewritten = intern({ ...told, ...second });
 				cache.set(path.attributes, rewritten);
 				return rewritten;
 			},

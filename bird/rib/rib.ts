@@ -212,7 +212,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 			for (const prefix of prefixes) put(peer, family, prefix, undefined);
 		},
 
-		markStale: (name, kept) => {
+		markStale: (name, kept, doubtful = false) => {
 			const peer = peers.get(name);
 			if (peer === undefined) return;
 			peer.out.stop();
@@ -224,7 +224,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 				// RFC 4724 §4.2: what is stale since an earlier restart does not stay for another one.
 				if (peer.fresh) clearPeer(peer, family, (path) => path.stale);
 				for (const [prefix, path] of peer.received[family]) {
-					if (!path.stale) put(peer, family, prefix, { ...path, stale: true });
+					if (!path.stale) put(peer, family, prefix, { ...path, stale: true, ...(doubtful && { doubtful }) });
 				}
 			}
 			peer.fresh = false;

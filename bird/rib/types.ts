@@ -21,6 +21,8 @@ export type Path = {
 	readonly attributes: PathAttributes;
 	/** Learnt before the peer's session went down, kept for graceful restart (RFC 4724 §4.2). */
 	readonly stale: boolean;
+	/** Stale, and BFD says that the way to the peer may be dead: used only where there is no other. */
+	readonly doubtful?: true;
 };
 
 /** The chosen path(s) of a prefix: `best` is announced on, `multipath` (best included) goes into the kernel. */
@@ -38,6 +40,10 @@ export type RibPeer = {
 	readonly peerAS: number;
 	/** Next hop we put into what we announce to it, by family; absent: nothing of that family can be announced. */
 	readonly nextHopSelf: { readonly 4?: string; readonly 6?: string };
+	/** Second next hop beside an IPv6 one that is ours (RFC 2545 §3). */
+	readonly linkLocalSelf?: string;
+	/** It takes IPv4 prefixes with IPv6 next hops (RFC 8950). */
+	readonly extendedNextHop?: boolean;
 };
 
 /** Prefixes to send to one peer that share attributes; the session packs them into UPDATEs. */
@@ -58,7 +64,7 @@ export type Rib = {
 	readonly announce: (peer: string, family: RibFamily, prefixes: readonly string[], attributes: PathAttributes) => void;
 	readonly withdraw: (peer: string, family: RibFamily, prefixes: readonly string[]) => void;
 	/** Session gone, peer restarting: its paths of these families stay, marked stale; nothing is sent to it. */
-	readonly markStale: (peer: string, families: readonly RibFamily[]) => void;
+	readonly markStale: (peer: string, families: readonly RibFamily[], doubtful?: boolean) => void;
 	/** The peer begins to tell this family again (RFC 7313): what it has not told by `sweepStale` goes then. */
 	readonly expectAgain: (peer: string, family: RibFamily) => void;
 	/** End-of-RIB came or the restart timer ran out: what is still stale goes. */

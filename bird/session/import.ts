@@ -1,4 +1,5 @@
 import type { PathAttributes, UpdateMessage } from 'bgp-js-lite';
+import { isLinkLocal } from '../../src/net/ip.ts';
 import type { RibFamily } from '../rib/types.ts';
 import type { Negotiated } from './open.ts';
 
@@ -27,6 +28,12 @@ export const ribFamilyOf = (key: string): RibFamily | undefined => (key === '1/1
 const badNextHop = (nextHop: string, ownAddresses: ReadonlySet<string>): string | undefined =>
 	ownAddresses.has(nextHop) ? `next hop ${nextHop} is our own address` : undefined;
 
+/** The address to send to: with its interface when only that tells where it is. On an unnumbered link there is no other. */
+const usableNextHop = (nextHop: string, linkLocal: string | undefined, link: string): string => {
+	const local = isLinkLocal(nextHop) ? nextHop : linkLocal;
+	return link !== '' && local !== undefined ? `${local}%${link}` : nextHop;
+};
+
 /** RFC 4271 §6.3: a peer of another AS puts its own in front; a path that begins otherwise was not sent by it. */
 const badFirstAS = (attributes: PathAttributes, negotiated: Negotiated): string | undefined => {
 	if (negotiated.ibgp) return undefined;
@@ -41,6 +48,8 @@ export const importUpdate = (
 	update: UpdateMessage,
 	negotiated: Negotiated,
 	ownAddresses: ReadonlySet<string>,
+	/** Of a session between link-local addresses, else ''. */
+	link = '',
 ): Imported => {
 	const changes: RibChange[] = [];
 	const refused: string[] = [];
@@ -58,7 +67,7 @@ export const importUpdate = (
 		const prefixes = nlri.map((n) => n.prefix);
 		const why = badFirstAS(update.attributes, negotiated) ?? badNextHop(nextHop, ownAddresses);
 		if (why === undefined) {
-			const attributes = { ...update.attributes, nextHop, ...(linkLocalNextHop && { linkLocalNextHop }) };
+			const attributes = { ...update.attributes, nextHop: usableNextHop(nextHop, linkLocalNextHop, link) };
 			changes.push({ family, prefixes, attributes });
 		} else {
 			refused.push(`${prefixes[0] ?? ''}${prefixes.length > 1 ? ` and ${prefixes.length - 1} more` : ''}: ${why}`);

@@ -55,6 +55,8 @@ export type Negotiated = {
 	readonly routeRefresh: boolean;
 	/** RFC 7313. */
 	readonly enhancedRouteRefresh: boolean;
+	/** IPv4 prefixes may have IPv6 next hops (RFC 8950). */
+	readonly extendedNextHop: boolean;
 	readonly gracefulRestart?: PeerGracefulRestart;
 	readonly codec: CodecOptions;
 };
@@ -65,6 +67,9 @@ export type OpenResult =
 	| { readonly ok: false; readonly error: Refusal };
 
 const BGP_VERSION = 4;
+
+/** RFC 8950: we take and give IPv4 prefixes with IPv6 next hops. */
+const ipv4OverIpv6 = { code: 5, tuples: [{ afi: 1, safi: 1, nextHopAfi: 2 }] } as const;
 
 const afiSafi = (key: string): { afi: number; safi: number } => {
 	const [afi, safi] = key.split('/');
@@ -84,6 +89,7 @@ export const openMessage = (local: LocalOpen, restarting: boolean): OpenMessage 
 	capabilities: [
 		...local.families.map((key) => ({ code: 1, ...afiSafi(key) }) as const),
 		{ code: 2 },
+		...(local.families.includes('1/1') ? [ipv4OverIpv6] : []),
 		{ code: 6 },
 		{
 			code: 64,
@@ -187,6 +193,12 @@ export const negotiate = (open: OpenMessage, local: LocalOpen): OpenResult => {
 			families,
 			routeRefresh: capability(open, 2) !== undefined,
 			enhancedRouteRefresh: capability(open, 70) !== undefined,
+			extendedNextHop:
+				families.has('1/1') &&
+				open.capabilities.some(
+					(c) =>
+						c.code === 5 && 'tuples' in c && c.tuples.some((t) => t.afi === 1 && t.safi === 1 && t.nextHopAfi === 2),
+				),
 			...(gracefulRestart && { gracefulRestart }),
 			codec: {
 				fourOctetAs: fourOctet !== undefined,

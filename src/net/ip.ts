@@ -215,3 +215,6 @@ export const contains = (outer: Cidr, inner: Address | Cidr): boolean =>
 
 /** Whether two prefixes share an address. */
 export const overlaps = (a: Cidr, b: Cidr): boolean => contains(a, b) || contains(b, a);
+
+/** fe80::/10, in canonical text. */
+export const isLinkLocal = (address: string): boolean => /^fe[89ab]/.test(address);

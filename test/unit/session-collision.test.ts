@@ -29,6 +29,7 @@ const agreed = (bgpIdentifier: string, gr = true, peerAS = 64512): Negotiated =>
 	families: new Set(['1/1']),
 	routeRefresh: true,
 	enhancedRouteRefresh: false,
+	extendedNextHop: false,
 	...(gr && {
 		gracefulRestart: {
 			restartState: false,

@@ -23,6 +23,7 @@ const negotiated: Negotiated = {
 	families: new Set(['1/1']),
 	routeRefresh: true,
 	enhancedRouteRefresh: false,
+	extendedNextHop: false,
 	codec: { fourOctetAs: true, ibgp: false, maxMessageLength: 4096 },
 };
 const update: UpdateMessage = { type: 'UPDATE', withdrawn: [], announced: [] };
