@@ -68,6 +68,8 @@ export type ExplainDeps = {
 	readonly calc: Pick<PolicyCalc, 'state' | 'pod' | 'podAt' | 'port'>;
 	readonly isNode: (address: string) => boolean;
 	readonly routes: () => Promise<readonly Route[]>;
+	/** Whether the rules tell what they decide. */
+	readonly logging: () => boolean;
 	readonly counters: (family: Family, table: Table, chain: string) => Promise<readonly { readonly packets: number }[]>;
 };
 
@@ -155,7 +157,7 @@ export const createExplain = (deps: ExplainDeps): ((query: ExplainQuery) => Prom
 	const explainDirection = async (reason: Reason, state: PolicyState, port?: number): Promise<ExplainedDirection> => {
 		const { direction, outcome, group, rule } = reason;
 		const name = group === undefined ? chain[direction] : groupChain(direction, group.id);
-		const index = group === undefined ? 0 : indexInChain(group, rule, port);
+		const index = group === undefined ? 0 : indexInChain(group, rule, port, deps.logging());
 		const packets = (await deps.counters(state.family, 'filter', name))[index]?.packets;
 		const allowing = rule === undefined ? undefined : group?.rules[rule];
 		return {

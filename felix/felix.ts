@@ -26,6 +26,7 @@ import { createDataplane, type Dataplane } from './dataplane/dataplane.ts';
 import { createDesired } from './dataplane/desired.ts';
 import { applyHostSysctls, type SysctlAccess } from './dataplane/host-sysctls.ts';
 import { createExplain, type ExplainQuery, type ExplainResult } from './explain.ts';
+import { createFlows, type Flows, type FlowsDeps } from './flows.ts';
 
 /**
  * felix put together: objects come in, the policy calculation, the CNI server and the dataplane loop share them, and the
@@ -37,6 +38,8 @@ export type FelixDeps = {
 	readonly kernel: Kernel;
 	readonly wiring: Pick<WiringDeps, 'openKernelIn' | 'sysctlsIn'>;
 	readonly sysctls: SysctlAccess;
+	/** Listens to what rules tell of packets, in the node's netns. */
+	readonly openNflog: FlowsDeps['open'];
 	/** Runs iptables and ipset in the node's netns. */
 	readonly run: Run;
 	/** ipsets over netlink, in the node's netns. */
@@ -57,6 +60,8 @@ export type Felix = {
 	readonly status: () => FelixStatus;
 	/** What becomes of a packet on this node, and why. */
 	readonly explain: (query: ExplainQuery) => Promise<ExplainResult>;
+	/** What was decided on new connections of late, and from now on. */
+	readonly flows: Flows;
 	readonly close: () => Promise<void>;
 };
 
@@ -82,7 +87,16 @@ type PodWaiter = { readonly key: string; readonly uid: string; readonly resolve:
 /** The node's rules and sets tell nobody when they are changed: seconds between looks at them. */
 const rulesCheckSeconds = 3;
 
-export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembers, log }: FelixDeps): Felix => {
+export const createFelix = ({
+	settings,
+	kernel,
+	wiring,
+	sysctls,
+	run,
+	writeMembers,
+	openNflog,
+	log,
+}: FelixDeps): Felix => {
 	const { nodeName } = settings;
 	const calc = createPolicyCalc();
 	const nodes = new Map<string, Node>();
@@ -105,7 +119,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 	let cni: Cni | undefined;
 	let closeServer: () => Promise<void> = async () => {};
 	let stopWatching = (): void => {};
-	const renderSettings = { masquerade: settings.masquerade };
+	let renderSettings = { masquerade: settings.masquerade, logging: false };
 	const desired = createDesired();
 	const ender = createConnectionEnder({
 		endConnections: kernel.endConnections,
@@ -120,7 +134,15 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 		calc,
 		isNode: (address) => isOwnAddress(address),
 		routes: kernel.listRoutes,
+		logging: () => renderSettings.logging,
 		counters: async (family, table, name) => chains[family]?.counters(table, name) ?? [],
+	});
+	const flows = createFlows({
+		calc,
+		isNode: (address) => isOwnAddress(address),
+		open: openNflog,
+		later: (milliseconds, action) => void setTimeout(action, milliseconds).unref(),
+		log: log.child({ part: 'flows' }),
 	});
 	const savedSysctls = join(settings.runDir, 'sysctls.json');
 
@@ -243,6 +265,7 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 	};
 
 	const start = async (): Promise<void> => {
+		renderSettings = { ...renderSettings, logging: flows.start() };
 		await readInterfaces();
 		recompute();
 		if (settings.iptablesBackend === 'auto') {
@@ -383,8 +406,10 @@ export const createFelix = ({ settings, kernel, wiring, sysctls, run, writeMembe
 			lastError: dataplane?.status().lastError ?? '',
 		}),
 		explain,
+		flows,
 		close: async () => {
 			stopWatching();
+			flows.close();
 			await closeServer();
 			cni?.close();
 			await dataplane?.close();

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
 import type { ExplainOptions } from './cli/explain.ts';
+import type { FlowsOptions } from './cli/flows.ts';
 
 /** The command line. Each command loads what it needs when it runs: `manx status` need not wait for a BGP codec. */
 
@@ -73,6 +74,19 @@ program
 	.action(async (source: string, destination: string, options: ExplainOptions) => {
 		const { explain } = await import('./cli/explain.ts');
 		await explain(source, destination, options);
+	});
+
+program
+	.command('flows')
+	.description('what policies of this node decided on new connections, and why')
+	.option(...daemonOption)
+	.option(...socketOption)
+	.option('--denied', 'only what was denied')
+	.option('-f, --follow', 'go on with those to come')
+	.option('-o, --output <format>', 'text or json', 'text')
+	.action(async (options: FlowsOptions) => {
+		const { flows } = await import('./cli/flows.ts');
+		await flows(options);
 	});
 
 if (process.argv[2] === 'lab') {

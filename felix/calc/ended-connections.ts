@@ -2,6 +2,7 @@
  * Which established connections a change of policy ends: first which local pods have lost something (so that a change
  * that only opens costs nothing), then connection by connection what the new state says. Pure.
  */
+import { differenceOf } from 'iptables-wrapper';
 import type { Connection } from '../../src/kernel/kernel.ts';
 import type { PolicyGroup, PolicyState } from './types.ts';
 import { type Packet, verdict } from './verdict.ts';
@@ -13,7 +14,8 @@ const membersOf = (state: PolicyState | undefined, name: string): ReadonlySet<st
 	state?.sets.get(name)?.members ?? none;
 
 const lostSome = (before: ReadonlySet<string>, after: ReadonlySet<string>): boolean => {
-	if (before === after) return false;
+	const difference = differenceOf(before, after);
+	if (difference !== undefined) return difference.removed.length > 0;
 	if (before.size > after.size) return true;
 	for (const member of before) if (!after.has(member)) return true;
 	return false;
@@ -55,8 +57,8 @@ export const tightenedPods = (before: PolicyState | undefined, after: PolicyStat
 		const members = membersOf(after, group.memberSet);
 		const oldMembers = old === undefined ? none : membersOf(before, old.memberSet);
 		const all = old === undefined || givesLess(old, group);
-		if (!all && members === oldMembers) continue;
-		for (const address of members) if ((all || !oldMembers.has(address)) && wasHere(address)) found.add(address);
+		const came = all ? members : (differenceOf(oldMembers, members)?.added ?? members);
+		for (const address of came) if ((all || !oldMembers.has(address)) && wasHere(address)) found.add(address);
 	}
 	return found;
 };

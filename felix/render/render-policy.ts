@@ -5,7 +5,7 @@
  * whoever reaches its end is a pod that nobody judged: dropped. Rule bodies are spelt as iptables-save prints them.
  */
 import type { PolicyGroup, PolicyRule, PolicyState } from '../calc/types.ts';
-import { chain, groupChain } from './chains.ts';
+import { chain, groupChain, logRule } from './chains.ts';
 
 type Direction = PolicyGroup['direction'];
 
@@ -50,14 +50,19 @@ const renderRule = (rule: PolicyRule, direction: Direction): string[] => {
 	);
 };
 
-/** A group's rules change only with its object, so what was rendered is kept with it. */
-const rendered = new WeakMap<PolicyGroup, readonly string[]>();
+/** The end of a chain: whoever comes here is dropped, and told of first where that is wanted. */
+const drop = (name: string, logging: boolean): string[] => [...(logging ? [logRule(name)] : []), '-j DROP'];
 
-const renderGroup = (group: PolicyGroup): readonly string[] => {
-	const known = rendered.get(group);
+/** A group's rules change only with its object, so what was rendered is kept with it: without and with logging. */
+const rendered = [false, true].map((logging) => ({ logging, groups: new WeakMap<PolicyGroup, readonly string[]>() }));
+
+const renderGroup = (group: PolicyGroup, logging: boolean): readonly string[] => {
+	const groups = rendered.find((one) => one.logging === logging)?.groups;
+	const known = groups?.get(group);
 	if (known) return known;
-	const rules = [...group.rules.flatMap((rule) => renderRule(rule, group.direction)), '-j DROP'];
-	rendered.set(group, rules);
+	const name = groupChain(group.direction, group.id);
+	const rules = [...group.rules.flatMap((rule) => renderRule(rule, group.direction)), ...drop(name, logging)];
+	groups?.set(group, rules);
 	return rules;
 };
 
@@ -65,8 +70,13 @@ const renderGroup = (group: PolicyGroup): readonly string[] => {
  * Index, in the group's chain, of the rule that a verdict names: by its place in the group's rules and, where one way to
  * pass takes several rules for its ports, by the port. Undefined `rule`: the DROP at the end.
  */
-export const indexInChain = (group: PolicyGroup, rule: number | undefined, port: number | undefined): number => {
-	if (rule === undefined) return renderGroup(group).length - 1;
+export const indexInChain = (
+	group: PolicyGroup,
+	rule: number | undefined,
+	port: number | undefined,
+	logging: boolean,
+): number => {
+	if (rule === undefined) return renderGroup(group, logging).length - 1;
 	const before = group.rules.slice(0, rule).flatMap((one) => renderRule(one, group.direction)).length;
 	const { ports = [] } = group.rules[rule] as PolicyRule;
 	if (port === undefined || ports.length === 0) return before;
@@ -78,22 +88,25 @@ export const indexInChain = (group: PolicyGroup, rule: number | undefined, port:
 	return before + Math.max(0, multiportLists(ports).findIndex(holds));
 };
 
-const dispatch = (state: PolicyState, direction: Direction): string[] => [
+const dispatch = (state: PolicyState, direction: Direction, logging: boolean): string[] => [
 	`-m set --match-set ${state.open[direction]} ${ends[direction].pod} -j RETURN`,
 	...state.groups
 		.filter((group) => group.direction === direction)
 		.map(
 			(group) => `-m set --match-set ${group.memberSet} ${ends[direction].pod} -g ${groupChain(direction, group.id)}`,
 		),
-	'-j DROP',
+	...drop(chain[direction], logging),
 ];
 
 /** Chains of the filter table by name. */
-export const renderPolicy = (state: PolicyState): { readonly chains: ReadonlyMap<string, readonly string[]> } => {
+export const renderPolicy = (
+	state: PolicyState,
+	logging = false,
+): { readonly chains: ReadonlyMap<string, readonly string[]> } => {
 	const chains = new Map<string, readonly string[]>([
-		[chain.egress, dispatch(state, 'egress')],
-		[chain.ingress, dispatch(state, 'ingress')],
+		[chain.egress, dispatch(state, 'egress', logging)],
+		[chain.ingress, dispatch(state, 'ingress', logging)],
 	]);
-	for (const group of state.groups) chains.set(groupChain(group.direction, group.id), renderGroup(group));
+	for (const group of state.groups) chains.set(groupChain(group.direction, group.id), renderGroup(group, logging));
 	return { chains };
 };

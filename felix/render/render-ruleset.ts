@@ -5,13 +5,15 @@
 import type { Hook, Ruleset } from 'iptables-wrapper';
 import type { Family } from '../../src/net/ip.ts';
 import type { PolicyState } from '../calc/types.ts';
-import { chain, podInterfaces } from './chains.ts';
+import { chain, logRule, podInterfaces } from './chains.ts';
 import { renderPolicy } from './render-policy.ts';
 import { staticSetNames } from './static-sets.ts';
 
 export type RenderSettings = {
 	/** Whether traffic of this node's pods that leaves the pod networks gets the node's address. */
 	readonly masquerade: boolean;
+	/** Whether decisions on new connections are told to NFLOG. */
+	readonly logging?: boolean;
 };
 
 export type RulesetInput = {
@@ -23,12 +25,14 @@ export type RulesetInput = {
 const from = `-i ${podInterfaces}`;
 const to = `-o ${podInterfaces}`;
 const established = '-m conntrack --ctstate RELATED,ESTABLISHED';
+const isNew = '-m conntrack --ctstate NEW';
 const newNotSYN = '-p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN';
 
 export const renderRuleset = ({ family, policy, settings }: RulesetInput): Ruleset => {
 	const sets = staticSetNames(family);
 	const { ingress, egress } = policy.open;
 	const reset = '-j REJECT --reject-with tcp-reset';
+	const { logging = false } = settings;
 
 	const filter: [string, readonly string[]][] = [
 		[
@@ -43,7 +47,14 @@ export const renderRuleset = ({ family, policy, settings }: RulesetInput): Rules
 				`${to} -j ${chain.ingress}`,
 			],
 		],
-		[chain.accept, [`${from} -j ACCEPT`, `${to} -j ACCEPT`]],
+		[
+			chain.accept,
+			[
+				...(logging ? [from, `! ${from} ${to}`].map((way) => `${way} ${isNew} ${logRule(chain.accept)}`) : []),
+				`${from} -j ACCEPT`,
+				`${to} -j ACCEPT`,
+			],
+		],
 		[chain.input, [`${established} -j ACCEPT`, `${newNotSYN} -j ${chain.reset}`, `-j ${chain.egress}`]],
 		// The node reaches its own pods, but does not bring a connection back that a pod must no longer have with it.
 		[chain.output, [`${newNotSYN} -m set ! --match-set ${egress} dst ${reset}`]],
@@ -58,7 +69,7 @@ export const renderRuleset = ({ family, policy, settings }: RulesetInput): Rules
 				`${to} -p tcp -m set ! --match-set ${egress} dst ${reset}`,
 			],
 		],
-		...renderPolicy(policy).chains,
+		...renderPolicy(policy, logging).chains,
 	];
 	const chains = new Map<string, readonly string[]>(filter.map(([name, rules]) => [`filter ${name}`, rules]));
 	chains.set(`raw ${chain.prerouting}`, [`${from} -m set ! --match-set ${sets.source} src,src -j DROP`]);

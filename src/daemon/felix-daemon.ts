@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { createFelix } from '../../felix/felix.ts';
+import { openNflog } from '../kernel/nflog.ts';
 import { openKernel } from '../kernel/open-kernel.ts';
 import { openSetMembers } from '../kernel/set-members.ts';
 import { createShellRun } from '../kernel/shell-run.ts';
@@ -27,6 +28,7 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 			log,
 			run: shell.run,
 			writeMembers: setMembers.write,
+			openNflog,
 			sysctls: nodeSysctls(settings.sysctlRoot),
 			wiring: {
 				openKernelIn: (netns) => openKernel({ log, netns, watch: false }),

@@ -157,7 +157,7 @@ export const startRig = (options: RigOptions): Rig => {
 	const check = ({ error }: { readonly error?: { readonly message: string } }): void => {
 		if (error) throw new Error(error.message);
 	};
-	const settings = { masquerade: options.masquerade ?? true };
+	const settings = { masquerade: options.masquerade ?? true, logging: true };
 
 	const apply = async (): Promise<void> => {
 		const families = ([4, 6] as const).map((family) => ({ family, policy: calc.state(family), settings }));

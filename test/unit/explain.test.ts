@@ -45,6 +45,7 @@ const explain = createExplain({
 	calc,
 	isNode: (address) => address === '192.0.2.1',
 	routes: async () => [route('10.0.1.0/24'), route('0.0.0.0/0', { protocol: 3, metric: 0 })],
+	logging: () => false,
 	counters: async () => Array.from({ length: 8 }, (_, i) => ({ packets: 10 * (i + 1) })),
 });
 const ask = async (source: string, destination: string, more: Partial<ExplainQuery> = {}) => {

@@ -68,6 +68,27 @@ test('without masquerade the nat table is left alone', () => {
 	assert.ok(![...chains.keys(), ...hooks.map(({ table }) => table)].some((key) => key.startsWith('nat')));
 });
 
+test('with logging every drop of ours is told of first, and what is accepted; at most ten a second and rule', () => {
+	const group = { id: 'aaaa', direction: 'egress', policies: ['x/p'], memberSet: 'M', rules: [] } as const;
+	const { chains } = renderRuleset({
+		family: 4,
+		policy: state([group]),
+		settings: { masquerade: false, logging: true },
+	});
+	const logged = [...chains].flatMap(([name, rules]) =>
+		rules.flatMap((rule, i) => (rule.includes('NFLOG') ? [`${name}: ${rule} / ${rules[i + 1]}`] : [])),
+	);
+	const nflog = (prefix: string) =>
+		`-m limit --limit 10/sec --limit-burst 20 -j NFLOG --nflog-prefix ${prefix} --nflog-group 173`;
+	assert.deepEqual(logged, [
+		`filter MANX-ACCEPT: -i manx+ -m conntrack --ctstate NEW ${nflog('MANX-ACCEPT')} / ! -i manx+ -o manx+ -m conntrack --ctstate NEW ${nflog('MANX-ACCEPT')}`,
+		`filter MANX-ACCEPT: ! -i manx+ -o manx+ -m conntrack --ctstate NEW ${nflog('MANX-ACCEPT')} / -i manx+ -j ACCEPT`,
+		`filter MANX-EGRESS: ${nflog('MANX-EGRESS')} / -j DROP`,
+		`filter MANX-INGRESS: ${nflog('MANX-INGRESS')} / -j DROP`,
+		`filter MANX-E-aaaa: ${nflog('MANX-E-aaaa')} / -j DROP`,
+	]);
+});
+
 test('groups: dispatched by goto, judged by one rule for each way to pass, else dropped', () => {
 	const policy = 'x/p';
 	const { chains } = renderPolicy(
