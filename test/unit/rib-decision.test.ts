@@ -55,6 +55,7 @@ const permutations = <T>(items: readonly T[]): T[][] =>
 const wins: readonly [string, readonly Path[]][] = [
 	['a local route beats any LOCAL_PREF', [path(local), path(i3, { localPref: 4_000_000_000 })]],
 	['higher LOCAL_PREF', [path(i3, { localPref: 200 }), path(i4, { localPref: 150 })]],
+	['a path not in doubt before LOCAL_PREF', [path(e2), { ...path(i3, { localPref: 200 }), doubtful: true }]],
 	['LOCAL_PREF absent is 100', [path(i3), path(i4, { localPref: 99 })]],
 	['LOCAL_PREF before AS_PATH', [path(i3, { localPref: 101, asPath: sequence(1, 2, 3) }), path(i4)]],
 	['shorter AS_PATH', [path(e2, { asPath: sequence(65002) }), path(e1, { asPath: sequence(65001, 65001) })]],
@@ -139,4 +140,11 @@ test('decision: equal paths are used in parallel, best first, one per next hop, 
 test('decision: a stale path competes like any other', () => {
 	const stale = { ...path(e1), stale: true };
 	assert.equal(decide('10.0.0.0/24', [path(e2), stale])?.best, stale);
+});
+
+test('a path in doubt (BFD) is out of the multipath, and in use where it is the only one', () => {
+	const doubtful: Path = { ...path(e1), stale: true, doubtful: true };
+	assert.deepEqual(decide('10.0.0.0/24', [doubtful, path(e2)])?.multipath, [path(e2)]);
+	assert.deepEqual(decide('10.0.0.0/24', [doubtful])?.multipath, [doubtful]);
+	assert.equal(decide('10.0.0.0/24', [doubtful, { ...path(e2), doubtful: true }])?.multipath.length, 2);
 });
