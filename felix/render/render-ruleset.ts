@@ -24,7 +24,14 @@ export type RulesetInput = {
 
 const from = `-i ${podInterfaces}`;
 const to = `-o ${podInterfaces}`;
-const established = '-m conntrack --ctstate RELATED,ESTABLISHED';
+/**
+ * A connection of which a packet went all the way through this node: the kernel confirms its entry then and not before
+ * (nf_conntrack_core.c, __nf_conntrack_confirm), so what is dropped never is. Unlike ESTABLISHED it does not wait for an
+ * answer: a stream that is never answered (UDP in one direction) is judged once and not packet by packet.
+ */
+const confirmed = '-m conntrack --ctstatus CONFIRMED';
+/** The first packet of what a helper announced; errors about a connection are part of it. */
+const related = '-m conntrack --ctstate RELATED';
 const isNew = '-m conntrack --ctstate NEW';
 const newNotSYN = '-p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN';
 
@@ -38,8 +45,10 @@ export const renderRuleset = ({ family, policy, settings }: RulesetInput): Rules
 		[
 			chain.forward,
 			[
-				`${from} ${established} -j ACCEPT`,
-				`${to} ${established} -j ACCEPT`,
+				`${from} ${confirmed} -j ACCEPT`,
+				`${to} ${confirmed} -j ACCEPT`,
+				`${from} ${related} -j ACCEPT`,
+				`${to} ${related} -j ACCEPT`,
 				// A pod that meets itself through its Service: the destination lives behind the interface the packet came in by.
 				`${from} ${to} -m set --match-set ${sets.source} dst,src -j RETURN`,
 				`${newNotSYN} -j ${chain.reset}`,
@@ -55,7 +64,10 @@ export const renderRuleset = ({ family, policy, settings }: RulesetInput): Rules
 				`${to} -j ACCEPT`,
 			],
 		],
-		[chain.input, [`${established} -j ACCEPT`, `${newNotSYN} -j ${chain.reset}`, `-j ${chain.egress}`]],
+		[
+			chain.input,
+			[`${confirmed} -j ACCEPT`, `${related} -j ACCEPT`, `${newNotSYN} -j ${chain.reset}`, `-j ${chain.egress}`],
+		],
 		// The node reaches its own pods, but does not bring a connection back that a pod must no longer have with it.
 		[chain.output, [`${newNotSYN} -m set ! --match-set ${egress} dst ${reset}`]],
 		// For a pod isolated in any direction, whichever side sends: else the side that is not restricted would bring

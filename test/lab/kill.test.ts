@@ -73,7 +73,7 @@ describe(`kill -9, ${kills} times each daemon on each node`, { timeout: 580_000 
 		const { stdout } = await harness.inNetns(netns, 'iptables-save', '-c', '-t', 'filter');
 		const line = stdout
 			.split('\n')
-			.find((text) => text.includes('-A MANX-FORWARD -o manx+') && text.includes('ESTABLISHED'));
+			.find((text) => text.includes('-A MANX-FORWARD -o manx+') && text.includes('CONFIRMED'));
 		return Number(/^\[(\d+):/.exec(line ?? '')?.[1] ?? -1);
 	};
 

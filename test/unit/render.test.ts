@@ -19,8 +19,10 @@ test('the whole ruleset of a node without policies', () => {
 	assert.equal(
 		text(chains),
 		`filter MANX-FORWARD
-  -i manx+ -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-  -o manx+ -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+  -i manx+ -m conntrack --ctstatus CONFIRMED -j ACCEPT
+  -o manx+ -m conntrack --ctstatus CONFIRMED -j ACCEPT
+  -i manx+ -m conntrack --ctstate RELATED -j ACCEPT
+  -o manx+ -m conntrack --ctstate RELATED -j ACCEPT
   -i manx+ -o manx+ -m set --match-set manx-6-src dst,src -j RETURN
   -p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j MANX-RESET
   -i manx+ -j MANX-EGRESS
@@ -29,7 +31,8 @@ filter MANX-ACCEPT
   -i manx+ -j ACCEPT
   -o manx+ -j ACCEPT
 filter MANX-INPUT
-  -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+  -m conntrack --ctstatus CONFIRMED -j ACCEPT
+  -m conntrack --ctstate RELATED -j ACCEPT
   -p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j MANX-RESET
   -j MANX-EGRESS
 filter MANX-OUTPUT
