@@ -3,11 +3,13 @@
  * brings up by itself. `npm run test:cluster -- traffic`: only files whose path contains one of the words.
  */
 import { spawnSync } from 'node:child_process';
-import { globSync, mkdirSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
+import { startTimeOf } from '../../src/lab/processes.ts';
 import { findBinaries } from './binaries.ts';
+import { down } from './down.ts';
 
 const root = join(import.meta.dirname, '../..');
 const words = process.argv.slice(2);
@@ -26,6 +28,13 @@ try {
 } catch (error) {
 	console.error((error as Error).message);
 	finish(0, 1);
+}
+// What a run that was killed left behind; clusters carry their test process' id.
+for (const name of existsSync('/run/manx-cluster') ? readdirSync('/run/manx-cluster') : []) {
+	const pid = /^t(\d+)/.exec(name)?.[1];
+	if (pid === undefined || startTimeOf(Number(pid)) !== undefined) continue;
+	console.log(`taking down cluster ${name} of an earlier run`);
+	await down(name);
 }
 if (process.env.MANX_IMAGE === undefined) {
 	const image = join(root, 'build/manx.tar');
