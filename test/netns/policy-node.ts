@@ -27,12 +27,13 @@ const must = (file: string, args: readonly string[]): void => {
 
 const program = createRun();
 
-type Agent = { readonly ask: (command: Command) => Promise<string>; readonly process: ChildProcess };
+export type Agent = { readonly ask: (command: Command) => Promise<string>; readonly process: ChildProcess };
 
-const startAgent = async (netns: string): Promise<Agent> => {
+/** Starts policy-agent.ts in a namespace; its process ends with its stdin. */
+export const startAgent = async (netns: string, ...ports: number[]): Promise<Agent> => {
 	const child = spawn(
 		'ip',
-		['netns', 'exec', netns, process.execPath, join(import.meta.dirname, 'policy-agent.ts'), '80', '81'],
+		['netns', 'exec', netns, process.execPath, join(import.meta.dirname, 'policy-agent.ts'), ...ports.map(String)],
 		{ stdio: ['pipe', 'pipe', 'inherit'] },
 	);
 	const waiting = new Map<number, (result: string) => void>();
@@ -159,7 +160,7 @@ export const startPolicyNode = async (backend: Backend): Promise<PolicyNode> => 
 
 	try {
 		wire();
-		for (const place of places) agents.set(place, await startAgent(netnsOf(place)));
+		for (const place of places) agents.set(place, await startAgent(netnsOf(place), ports.http, ports.other));
 	} catch (error) {
 		await stop();
 		throw error;
