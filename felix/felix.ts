@@ -187,7 +187,7 @@ export const createFelix = ({
 			if (attachment.podName !== '' || !podIsHere(pod, '')) continue;
 			if (!attachment.addresses.some((address) => pod.status.podIPs.includes(address))) continue;
 			const named = (cni as Cni).adopt(attachment, pod);
-			calc.setLocalPod({ key: keyOf(pod.metadata), addresses: named.addresses });
+			setLocalPod(keyOf(pod.metadata), [...wiredBeside(named), named]);
 			ender.forget();
 			dataplane?.adopt([named]);
 		}
@@ -254,15 +254,15 @@ export const createFelix = ({
 
 	const keyOfAttachment = (attachment: Attachment): string => `${attachment.podNamespace}/${attachment.podName}`;
 
-	/** The pod's policy goes unless another attachment of the same pod took its place (a sandbox made anew). */
-	const forgetLocalPod = (attachment: Attachment): void => {
-		const key = keyOfAttachment(attachment);
-		const successor = [...(dataplane?.attachments().values() ?? [])].find(
-			(other) => other.hostInterface !== attachment.hostInterface && keyOfAttachment(other) === key,
-		);
-		if (successor === undefined) calc.deleteLocalPod(key);
-		else calc.setLocalPod({ key, addresses: successor.addresses });
+	/** A pod has the addresses of all its attachments: a sandbox made anew lives beside the old one for a while. */
+	const setLocalPod = (key: string, attachments: Iterable<Attachment>): void => {
+		const own = [...attachments].filter((attachment) => keyOfAttachment(attachment) === key);
+		const all = new Set(own.flatMap((attachment) => attachment.addresses));
+		if (own.length === 0) calc.deleteLocalPod(key);
+		else calc.setLocalPod({ key, addresses: [...all] });
 	};
+	const wiredBeside = (attachment: Attachment): Attachment[] =>
+		[...(dataplane?.attachments().values() ?? [])].filter((one) => one.hostInterface !== attachment.hostInterface);
 
 	const start = async (): Promise<void> => {
 		renderSettings = { ...renderSettings, logging: flows.start() };
@@ -329,20 +329,18 @@ export const createFelix = ({
 						wakePodWaiters();
 					}),
 				programmed: (attachment) => {
-					calc.setLocalPod({ key: keyOfAttachment(attachment), addresses: attachment.addresses });
+					setLocalPod(keyOfAttachment(attachment), [...wiredBeside(attachment), attachment]);
 					return plane.attach(attachment);
 				},
 				detach: async (attachment) => {
-					forgetLocalPod(attachment);
+					setLocalPod(keyOfAttachment(attachment), wiredBeside(attachment));
 					await plane.detach(attachment.hostInterface);
 				},
 			},
 		});
 		const found = await cni.restore();
 		for (const attachment of found) {
-			if (attachment.podName !== '') {
-				calc.setLocalPod({ key: keyOfAttachment(attachment), addresses: attachment.addresses });
-			}
+			if (attachment.podName !== '') setLocalPod(keyOfAttachment(attachment), found);
 		}
 		plane.adopt(found);
 		for (const pod of pods.values()) matchNameless(pod);
