@@ -5,6 +5,8 @@ import type { BfdProfile } from './bfd/types.ts';
  * Kubernetes); a new one replaces the old at any time and touches only the sessions it concerns.
  */
 
+import type { PeerRules } from './rib/types.ts';
+
 export type PrefixLimit = {
 	/** Prefixes of one family. */
 	readonly maximum: number;
@@ -19,8 +21,6 @@ export type PrefixLimit = {
 export type PeerBfd = {
 	/** Port 4784 and the profile's minimum TTL, for a peer that is not on a common link (RFC 5883). */
 	readonly multihop: boolean;
-	/** Needed when the addresses are link-local. */
-	readonly interface?: string;
 	readonly profile: BfdProfile;
 	/** BFD down without the peer's C bit is taken for a restart of the peer where graceful restart is agreed (RFC 5882 §4.3). */
 	readonly gracefulRestart: boolean;
@@ -56,6 +56,20 @@ export type PeerConfig = {
 	/** We reflect between it and all others of our AS (RFC 4456). */
 	readonly routeReflectorClient?: boolean;
 	readonly prefixLimit?: PrefixLimit;
+	/** We are another AS to it: put in front of what it tells us too unless `noPrepend`. */
+	readonly localAS?: { readonly asNumber: number; readonly noPrepend: boolean; readonly replaceAS: boolean };
+	/** How often our AS number may be in paths from it; 0. */
+	readonly allowOwnAS?: number;
+	readonly asOverride?: boolean;
+	readonly removePrivateAS?: boolean;
+	/** What we tell it is about to go (RFC 8326): it finds other ways while this one still works. */
+	readonly gracefulShutdown?: boolean;
+	/** What we are to it (RFC 9234); `strict`: it has to say its own. */
+	readonly role?: NonNullable<PeerRules['role']>;
+	readonly strictRole?: boolean;
+	/** RFC 8212: without a policy nothing is taken, or told. */
+	readonly rejectImport?: boolean;
+	readonly rejectExport?: boolean;
 	/** Kept down by hand; the peer is told so, with the message (RFC 9003). */
 	readonly shutdown?: { readonly message: string };
 };
@@ -87,4 +101,6 @@ export type SpeakerConfig = {
 	readonly maximumPaths: number;
 	/** Dotted quad; the router ID unless given. Reflectors of the same clients share one (RFC 4456 §7). */
 	readonly clusterId?: string;
+	/** The node is about to leave: as `gracefulShutdown` of every peer. */
+	readonly gracefulShutdown?: boolean;
 };

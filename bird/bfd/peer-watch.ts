@@ -40,7 +40,7 @@ export const createPeerWatch = (bfd: Bfd): PeerWatch => {
 
 	return {
 		follow: (peer, sessionAddress) => {
-			const { name, address, bfd: settings, localAddress: configured } = peer.config;
+			const { name, address, interface: device, bfd: settings, localAddress: configured } = peer.config;
 			if (sessionAddress !== undefined) seen.set(name, sessionAddress);
 			const localAddress = configured ?? seen.get(name);
 			if (settings === undefined) {
@@ -54,7 +54,7 @@ export const createPeerWatch = (bfd: Bfd): PeerWatch => {
 				peer: name,
 				address,
 				localAddress,
-				...(settings.interface !== undefined && { interface: settings.interface }),
+				...(device !== undefined && { interface: device }),
 				multihop: settings.multihop,
 				profile: settings.profile,
 				onState: (change) => changed(peer, change),

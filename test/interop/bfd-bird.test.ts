@@ -195,6 +195,76 @@ describe('BFD with BIRD 2', () => {
 		assert.equal((await sessionOf(ours)).gracefulRestart.helping, false);
 	});
 
+	it('two routers with graceful restart, one freezes: traffic leaves it at once, and its routes are still kept', async () => {
+		const branch = await wire.branch();
+		const text = birdConf({ restart: 'graceful restart' });
+		const other = text
+			.replaceAll(addresses.router.ipv4, branch.router.ipv4)
+			.replaceAll(addresses.node.ipv4, branch.node.ipv4)
+			.replaceAll(addresses.router.ipv6, branch.router.ipv6)
+			.replace('"eth0"', '"*"');
+		wire.start(branch.netns, 'bird', [
+			...['-f', '-c', wire.file('other.conf', other), '-s', join(wire.folder, 'other.ctl')],
+			...['-P', join(wire.folder, 'other.pid')],
+		]);
+		startBird({ restart: 'graceful restart' });
+		const second = {
+			name: 'peer/other',
+			address: branch.router.ipv4,
+			localAddress: branch.node.ipv4,
+			bfd: bfd(),
+		};
+		ours = wire.speaker(
+			speakerConfig(routerPeer({ bfd: bfd() }), { peers: [routerPeer({ bfd: bfd() }), routerPeer(second)] }),
+		);
+		const nextHops = async (): Promise<string> => {
+			const [route] = JSON.parse(await wire.ip(wire.node, `-j route show ${prefixes.router[0]}`)) as {
+				gateway?: string;
+				nexthops?: { gateway: string }[];
+			}[];
+			return String(
+				(route?.nexthops ?? (route?.gateway ? [{ gateway: route.gateway }] : [])).map((hop) => hop.gateway).sort(),
+			);
+		};
+		const both = String([addresses.router.ipv4, branch.router.ipv4].sort());
+		const allUp = async (): Promise<void> => {
+			await until('both next hops', async () => (await nextHops()) === both);
+			await until('BFD with both', async () => (await ours.status()).sessions.every(({ bfd }) => bfd?.state === 'Up'));
+		};
+		await allUp();
+		bird.child.kill('SIGSTOP');
+		await until('only the other next hop', async () => (await nextHops()) === branch.router.ipv4);
+		assert.equal((await sessionOf(ours)).gracefulRestart.helping, true);
+		assert.equal((await sessionOf(ours)).received, 2);
+		bird.child.kill('SIGCONT');
+		await allUp();
+	});
+
+	it('packets that came over a router are not let in, malformed ones are counted', async () => {
+		ours = wire.speaker(speakerConfig(routerPeer({ bfd: bfd() })));
+		await until('its sockets are open', async () => ((await bfdOf(ours))?.sent ?? 0) > 0);
+		// State Down, multiplier 3, discriminator 9, 1 s both ways; the last with version 7.
+		const down = '20400318 00000009 00000000 000f4240 000f4240 00000000'.replaceAll(' ', '');
+		const script = wire.file(
+			'send.mjs',
+			`import { createSocket } from 'node:dgram';
+			const socket = createSocket('udp4').bind(50000, '${addresses.router.ipv4}', async () => {
+				const send = (ttl, hex) => new Promise((sent) => {
+					socket.setTTL(ttl);
+					socket.send(Buffer.from(hex, 'hex'), 3784, '${addresses.node.ipv4}', sent);
+				});
+				for (const ttl of [1, 64, 254]) await send(ttl, '${down}');
+				await send(255, 'e0${down.slice(2)}');
+				await send(255, '${down}');
+				process.exit();
+			});`,
+		);
+		wire.start(wire.router, process.execPath, [script]);
+		await until('the last one is in', async () => (await bfdOf(ours))?.state === 'Init');
+		const session = await bfdOf(ours);
+		assert.deepEqual([session?.received, session?.refused], [1, 1]);
+	});
+
 	it('other intervals are negotiated live; without BFD in the configuration the BGP session goes on', async () => {
 		await start({}, { bfd: bfd() });
 		const before = await sessionOf(ours);
