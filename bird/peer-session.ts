@@ -7,7 +7,7 @@ import { minimumTtlOf } from './configured-peers.ts';
 import { type Connections, createConnections, describeCause } from './connections.ts';
 import type { Hold, PeerSession, PeerSessionPorts } from './peer-session-types.ts';
 import { createPrefixLimit } from './prefix-limit.ts';
-import type { PathSource } from './rib/types.ts';
+import type { PathSource, PeerRules } from './rib/types.ts';
 import { createRouteRefresh } from './route-refresh.ts';
 import { endOfRib, noSession, type PeerProgress, QUIET, sessionUp } from './session/convergence.ts';
 import { type Cause, defaultFsmConfig } from './session/fsm.ts';
@@ -39,12 +39,23 @@ const familyText = { '1/1': 'IPv4', '2/1': 'IPv6' } as const;
 const familyNames = (keys: Iterable<string>): string =>
 	[...keys].map((key) => familyText[key as keyof typeof familyText] ?? key).join(' and ');
 export const localOpen = (speaker: SpeakerConfig, peer: PeerConfig): LocalOpen => ({
-	asNumber: speaker.asNumber,
+	asNumber: peer.localAS?.asNumber ?? speaker.asNumber,
 	bgpIdentifier: speaker.routerId,
 	peerAS: peer.asNumber,
 	holdTime: peer.holdTime,
 	families: peer.families,
 	restartTime: peer.restartTime,
+	...(peer.role && { role: peer.role }),
+	...(peer.strictRole && { strictRole: true }),
+});
+
+const rulesOf = (peer: PeerConfig, speaker: SpeakerConfig): PeerRules => ({
+	...(peer.rejectExport && { reject: true }),
+	...(peer.localAS && { localAS: { asNumber: peer.localAS.asNumber, replaceAS: peer.localAS.replaceAS } }),
+	...(peer.asOverride && { asOverride: true }),
+	...(peer.removePrivateAS && { removePrivateAS: true }),
+	...((peer.gracefulShutdown || speaker.gracefulShutdown) && { gracefulShutdown: true }),
+	...(peer.role && { role: peer.role }),
 });
 
 /**
@@ -132,6 +143,7 @@ export const createPeerSession = (
 			bgpIdentifier: negotiated.bgpIdentifier,
 			peerAddress: config.address,
 			...(config.routeReflectorClient && { client: true }),
+			...(config.allowOwnAS && { allowOwnAS: config.allowOwnAS }),
 		};
 		const nextHopSelf = ownNextHops(speaker.addresses, localAddress, negotiated);
 		ownAddresses = new Set([localAddress, ...Object.values(speaker.addresses)]);
@@ -141,6 +153,7 @@ export const createPeerSession = (
 			exportLearnt: config.exportLearnt && !ports.deferring(),
 			peerAS: negotiated.peerAS,
 			nextHopSelf,
+			rules: rulesOf(config, speaker),
 			extendedNextHop: negotiated.extendedNextHop,
 			...(isLinkLocal(localAddress) && { linkLocalSelf: localAddress }),
 		});
@@ -210,7 +223,13 @@ export const createPeerSession = (
 	const update = (message: UpdateMessage): void => {
 		if (negotiated === undefined) return;
 		quietTimer?.refresh();
-		const { changes, refused } = importUpdate(message, negotiated, ownAddresses, link);
+		const { changes, refused } = importUpdate(message, negotiated, {
+			ownAddresses,
+			link,
+			reject: config.rejectImport ?? false,
+			...(config.localAS && !config.localAS.noPrepend && { localAS: config.localAS.asNumber }),
+			...(config.role && { role: config.role }),
+		});
 		for (const { family, prefixes, attributes } of changes) {
 			if (attributes === undefined) rib.withdraw(name, family, prefixes);
 			else rib.announce(name, family, prefixes, attributes);

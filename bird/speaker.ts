@@ -76,14 +76,13 @@ export type Speaker = {
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 /** Another peer, under the same name. */
 const replaced = (a: PeerConfig, b: PeerConfig): boolean => a.address !== b.address || a.asNumber !== b.asNumber;
+const toldToAll = ({ addresses, gracefulShutdown }: SpeakerConfig): object => ({ addresses, gracefulShutdown });
 /** What only a new connection can change. */
-const session = ({
-	exportLearnt: _,
-	routeReflectorClient: _c,
-	prefixLimit: _p,
-	bfd: _b,
-	...rest
-}: PeerConfig): object => rest;
+const session = (peer: PeerConfig): object => {
+	const { exportLearnt: _a, routeReflectorClient: _b, prefixLimit: _c, allowOwnAS: _d, ...rest } = peer;
+	const { asOverride: _e, removePrivateAS: _f, gracefulShutdown: _g, rejectExport: _h, ...kept } = rest;
+	return kept;
+};
 
 export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	const { rib, fib, log, timers, transport } = options;
@@ -322,7 +321,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 					continue;
 				}
 				const reset = !same(session(peer.config), session(now));
-				if (reset || !same(peer.config, now) || !same(before.addresses, next.addresses)) peer.review(now, next);
+				if (reset || !same(peer.config, now) || !same(toldToAll(before), toldToAll(next))) peer.review(now, next);
 				if (reset) peer.restart('its configuration changed');
 				watch?.follow(peer);
 			}

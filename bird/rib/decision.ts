@@ -29,7 +29,9 @@ type Facts = {
 	/** AS the path entered from: MEDs compare within one only; our own for paths born in our AS (§9.1.2.2 c). */
 	readonly neighbourAS: number;
 	readonly med: number;
-	/** Our AS in AS_PATH (§9.1.2), our identifier in ORIGINATOR_ID or our cluster in CLUSTER_LIST. */
+	/** How often our AS is in AS_PATH (§9.1.2). */
+	readonly ownAS: number;
+	/** Our identifier in ORIGINATOR_ID or our cluster in CLUSTER_LIST. */
 	readonly loop: boolean;
 	readonly clusterLength: number;
 };
@@ -101,8 +103,8 @@ export const createDecide = ({ asNumber, routerId, clusterId, maximumPaths, metr
 			origin: originRank[attributes.origin],
 			neighbourAS: neighbourOf(asPath, asNumber),
 			med: attributes.med ?? 0,
+			ownAS: asPath.reduce((count, segment) => count + segment.asNumbers.filter((n) => n === asNumber).length, 0),
 			loop:
-				asPath.some((segment) => segment.asNumbers.includes(asNumber)) ||
 				(attributes.originatorId !== undefined && attributes.originatorId === routerId) ||
 				(clusterId !== undefined && attributes.clusterList?.includes(clusterId) === true),
 			clusterLength: attributes.clusterList?.length ?? 0,
@@ -123,8 +125,11 @@ export const createDecide = ({ asNumber, routerId, clusterId, maximumPaths, metr
 	const metric = (path: Path): number | undefined =>
 		path.attributes.nextHop === undefined ? undefined : metricOf(path.attributes.nextHop);
 
-	const usable = (path: Path): boolean =>
-		path.source.kind === 'local' || (metric(path) !== undefined && !factsOf(path.attributes).loop);
+	const usable = (path: Path): boolean => {
+		if (path.source.kind === 'local') return true;
+		const { loop, ownAS } = factsOf(path.attributes);
+		return !loop && ownAS <= (path.source.allowOwnAS ?? 0) && metric(path) !== undefined;
+	};
 
 	/** §9.1.2.2 c: a path goes when another of the same neighbour AS has a lower MED. */
 	const withoutHigherMed = (paths: readonly Path[]): readonly Path[] => {

@@ -1,5 +1,6 @@
-import type { AsPathSegment, PathAttributes } from 'bgp-js-lite';
-import type { Path, PathSource, RibFamily, RibPeer } from './types.ts';
+import type { PathAttributes } from 'bgp-js-lite';
+import { forEbgp, forIbgp, pathFor, reflected } from './rewrite.ts';
+import type { Path, PathSource, PeerRules, RibFamily, RibPeer } from './types.ts';
 
 /**
  * What of the Loc-RIB a peer gets, and with which attributes (RFC 4271 §5, §9.1.3, §9.2; RFC 1997). Peers that would
@@ -12,10 +13,6 @@ const NO_ADVERTISE = 0xffffff02;
 const NO_EXPORT_SUBCONFED = 0xffffff03;
 
 const familyKey = { 4: '1/1', 6: '2/1' } as const;
-/** An AS_PATH segment counts its AS numbers in one octet (RFC 4271 §4.3). */
-const SEGMENT_LIMIT = 255;
-const DEFAULT_LOCAL_PREF = 100;
-
 export type Exporter = {
 	/** Whether the path goes to the peer at all: cheap, without rewriting. */
 	readonly allows: (path: Path, family: RibFamily) => boolean;
@@ -36,33 +33,14 @@ export type Exporters = {
 	readonly clear: () => void;
 };
 
-const prepend = (asPath: readonly AsPathSegment[], asNumber: number): readonly AsPathSegment[] => {
-	const outside = asPath.filter((segment) => segment.type === 'sequence' || segment.type === 'set');
-	const [first, ...rest] = outside;
-	if (first?.type === 'sequence' && first.asNumbers.length < SEGMENT_LIMIT) {
-		return [{ type: 'sequence', asNumbers: [asNumber, ...first.asNumbers] }, ...rest];
-	}
-	return [{ type: 'sequence', asNumbers: [asNumber] }, ...outside];
-};
+/** RFC 9234 §5: what is for customers only goes neither to providers nor to peers. */
+const upwards = (role: PeerRules['role']): boolean => role === 'customer' || role === 'peer' || role === 'rs-client';
 
-/** To another AS: MED, LOCAL_PREF and what reflectors wrote stay inside ours (RFC 4271 §5.1.4, §5.1.5; RFC 4456 §8). */
-const forEbgp = (attributes: PathAttributes, asNumber: number, nextHop: string): PathAttributes => {
-	const { med: _m, localPref: _l, originatorId: _o, clusterList: _c, linkLocalNextHop: _n, ...kept } = attributes;
-	return { ...kept, asPath: prepend(attributes.asPath, asNumber), nextHop };
-};
-
-/** Within our AS: next hop unchanged unless the route is ours (RFC 4271 §5.1.3), LOCAL_PREF always there (§5.1.5). */
-const forIbgp = (attributes: PathAttributes, nextHop: string): PathAttributes => {
-	const { linkLocalNextHop: _n, ...kept } = attributes;
-	return { ...kept, localPref: attributes.localPref ?? DEFAULT_LOCAL_PREF, nextHop };
-};
-
-/** RFC 4456 §8: whoever brought it into the AS, and the clusters it went through, ours first. */
-const reflected = (attributes: PathAttributes, from: PathSource, clusterId: string): PathAttributes => ({
-	...attributes,
-	originatorId: attributes.originatorId ?? from.bgpIdentifier,
-	clusterList: [clusterId, ...(attributes.clusterList ?? [])],
-});
+/** Peers with the same rules share rewritten attributes; these two depend on its AS as well. */
+const rulesKey = ({ rules, peerAS }: RibPeer): string =>
+	rules === undefined
+		? ''
+		: ` ${JSON.stringify(rules)}${rules.asOverride === true || rules.removePrivateAS === true ? ` ${peerAS}` : ''}`;
 
 type Cache = { 4: WeakMap<PathAttributes, PathAttributes>; 6: WeakMap<PathAttributes, PathAttributes> };
 
@@ -80,7 +58,8 @@ export const createExporters = ({ asNumber, intern, clusterId }: ExportOptions):
 
 	const exporterOf = (peer: RibPeer): Exporter => {
 		const { linkLocalSelf } = peer;
-		const own = `${peer.source.kind} ${peer.nextHopSelf[4] ?? ''} ${peer.nextHopSelf[6] ?? ''} ${linkLocalSelf ?? ''}`;
+		const own = `${peer.source.kind} ${peer.nextHopSelf[4] ?? ''} ${peer.nextHopSelf[6] ?? ''} ${linkLocalSelf ?? ''}${rulesKey(peer)}`;
+		const { rules = {} } = peer;
 		const plain = cacheOf(own);
 		const external = peer.source.kind === 'ebgp';
 
@@ -102,14 +81,18 @@ export const createExporters = ({ asNumber, intern, clusterId }: ExportOptions):
 		const allows = (path: Path, family: RibFamily): boolean => {
 			const { source, attributes } = path;
 			if (source.peer === peer.source.peer || !peer.families.has(familyKey[family])) return false;
-			if (source.kind !== 'local' && !peer.exportLearnt) return false;
+			if (rules.reject || (source.kind !== 'local' && !peer.exportLearnt)) return false;
 			if (isReflected(source) && !mayReflect(path)) return false;
 			for (const community of attributes.communities ?? []) {
 				if (community === NO_ADVERTISE) return false;
 				if (external && (community === NO_EXPORT || community === NO_EXPORT_SUBCONFED)) return false;
 			}
 			// It would drop the path for the loop (§9.1.2).
-			if (external && attributes.asPath.some((segment) => segment.asNumbers.includes(peer.peerAS))) return false;
+			if (external && !rules.asOverride) {
+				const path = rules.removePrivateAS ? pathFor(attributes, peer, asNumber) : attributes.asPath;
+				if (path.some((segment) => segment.asNumbers.includes(peer.peerAS))) return false;
+			}
+			if (external && attributes.onlyToCustomer !== undefined && upwards(rules.role)) return false;
 			const nextHop = nextHopFor(path, family);
 			// §5.1.3: no peer is given its own address as next hop.
 			return nextHop !== undefined && nextHop !== peer.source.peerAddress;
@@ -130,7 +113,7 @@ export const createExporters = ({ asNumber, intern, clusterId }: ExportOptions):
 					linkLocalSelf !== undefined && nextHop === peer.nextHopSelf[family] && nextHop.includes(':')
 						? { linkLocalNextHop: linkLocalSelf }
 						: {};
-				const told = external ? forEbgp(attributes, asNumber, nextHop) : forIbgp(attributes, nextHop);
+				const told = external ? forEbgp(attributes, asNumber, nextHop, peer) : forIbgp(attributes, nextHop, peer);
 				const rewritten = intern({ ...told, ...second });
 				cache.set(path.attributes, rewritten);
 				return rewritten;

@@ -11,6 +11,8 @@ export type PathSource = {
 	readonly peerAddress: string;
 	/** A client of ours as route reflector (RFC 4456). */
 	readonly client?: boolean;
+	/** How often our own AS number may be in its paths; 0. */
+	readonly allowOwnAS?: number;
 };
 
 /** One path to one prefix. Attribute objects are shared between paths and never changed. */
@@ -30,6 +32,21 @@ export type Decision = { readonly prefix: string; readonly best: Path; readonly 
 
 export type RibFamily = Family;
 
+/** How what we tell a peer differs from what RFC 4271 says. */
+export type PeerRules = {
+	/** Nothing is told (RFC 8212). */
+	readonly reject?: boolean;
+	/** Another AS number of ours towards it; with `replaceAS` the real one is not shown. */
+	readonly localAS?: { readonly asNumber: number; readonly replaceAS: boolean };
+	/** Its AS number in paths is replaced by ours, so that it does not see a loop. */
+	readonly asOverride?: boolean;
+	readonly removePrivateAS?: boolean;
+	/** RFC 8326: what it gets is about to go. */
+	readonly gracefulShutdown?: boolean;
+	/** What we are to it (RFC 9234). */
+	readonly role?: 'provider' | 'rs' | 'rs-client' | 'customer' | 'peer';
+};
+
 /** A peer as the RIB knows it while its session is established or held for graceful restart. */
 export type RibPeer = {
 	readonly source: PathSource;
@@ -44,6 +61,7 @@ export type RibPeer = {
 	readonly linkLocalSelf?: string;
 	/** It takes IPv4 prefixes with IPv6 next hops (RFC 8950). */
 	readonly extendedNextHop?: boolean;
+	readonly rules?: PeerRules;
 };
 
 /** Prefixes to send to one peer that share attributes; the session packs them into UPDATEs. */

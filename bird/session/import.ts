@@ -1,7 +1,8 @@
 import type { PathAttributes, UpdateMessage } from 'bgp-js-lite';
 import { isLinkLocal } from '../../src/net/ip.ts';
+import { GRACEFUL_SHUTDOWN } from '../rib/rewrite.ts';
 import type { RibFamily } from '../rib/types.ts';
-import type { Negotiated } from './open.ts';
+import type { Negotiated, Role } from './open.ts';
 
 /**
  * What of an UPDATE enters the Adj-RIB-In. Checks here need to know the session (RFC 4271 §6.3, §5.1.3, RFC 7606 §7.2):
@@ -44,12 +45,48 @@ const badFirstAS = (attributes: PathAttributes, negotiated: Negotiated): string 
 		: `AS_PATH begins with ${asNumber === undefined ? 'no AS number' : `AS ${asNumber}`} instead of the peer's AS ${negotiated.peerAS}`;
 };
 
+export type ImportRules = {
+	readonly ownAddresses: ReadonlySet<string>;
+	/** Interface of a session between link-local addresses, else ''. */
+	readonly link?: string;
+	/** Nothing is taken (RFC 8212). */
+	readonly reject?: boolean;
+	/** The AS number we are to the peer, put in front of its paths. */
+	readonly localAS?: number;
+	/** What we are to it (RFC 9234). */
+	readonly role?: Role;
+};
+
+/** RFC 9234 §5: a route for customers only that came from where no such route can come from. */
+const leak = ({ onlyToCustomer }: PathAttributes, { peerAS, ibgp }: Negotiated, role: Role | undefined) => {
+	if (ibgp || onlyToCustomer === undefined || role === undefined) return undefined;
+	if (role === 'provider' || role === 'rs') return `it is for customers of AS ${onlyToCustomer} only: a route leak`;
+	return role === 'peer' && onlyToCustomer !== peerAS
+		? `it is for customers of AS ${onlyToCustomer} only, and the peer is AS ${peerAS}: a route leak`
+		: undefined;
+};
+
+/** What the session makes of attributes before anybody sees them. */
+const adapted = (
+	attributes: PathAttributes,
+	{ ibgp, peerAS }: Negotiated,
+	{ localAS, role }: Pick<ImportRules, 'localAS' | 'role'>,
+): PathAttributes => {
+	if (ibgp) return attributes;
+	const forCustomers = role === 'customer' || role === 'peer' || role === 'rs-client';
+	return {
+		...attributes,
+		// RFC 8326 §4.1: any other way is better.
+		...(attributes.communities?.includes(GRACEFUL_SHUTDOWN) && { localPref: 0 }),
+		...(forCustomers && attributes.onlyToCustomer === undefined && { onlyToCustomer: peerAS }),
+		...(localAS !== undefined && { asPath: [{ type: 'sequence', asNumbers: [localAS] }, ...attributes.asPath] }),
+	};
+};
+
 export const importUpdate = (
 	update: UpdateMessage,
 	negotiated: Negotiated,
-	ownAddresses: ReadonlySet<string>,
-	/** Of a session between link-local addresses, else ''. */
-	link = '',
+	{ ownAddresses, link = '', reject = false, localAS, role }: ImportRules,
 ): Imported => {
 	const changes: RibChange[] = [];
 	const refused: string[] = [];
@@ -65,9 +102,17 @@ export const importUpdate = (
 		const family = familyOf(afi, safi);
 		if (family === undefined || update.attributes === undefined) continue;
 		const prefixes = nlri.map((n) => n.prefix);
-		const why = badFirstAS(update.attributes, negotiated) ?? badNextHop(nextHop, ownAddresses);
+		if (reject) continue;
+		const why =
+			badFirstAS(update.attributes, negotiated) ??
+			badNextHop(nextHop, ownAddresses) ??
+			leak(update.attributes, negotiated, role);
 		if (why === undefined) {
-			const attributes = { ...update.attributes, nextHop: usableNextHop(nextHop, linkLocalNextHop, link) };
+			const rules = { ...(localAS !== undefined && { localAS }), ...(role && { role }) };
+			const attributes = {
+				...adapted(update.attributes, negotiated, rules),
+				nextHop: usableNextHop(nextHop, linkLocalNextHop, link),
+			};
 			changes.push({ family, prefixes, attributes });
 		} else {
 			refused.push(`${prefixes[0] ?? ''}${prefixes.length > 1 ? ` and ${prefixes.length - 1} more` : ''}: ${why}`);

@@ -30,7 +30,21 @@ export type LocalOpen = {
 	readonly families: readonly FamilyKey[];
 	/** Seconds, 0..4095 (RFC 4724). */
 	readonly restartTime: number;
+	/** What we are to the peer (RFC 9234), and whether it has to say what it is. */
+	readonly role?: Role;
+	readonly strictRole?: boolean;
 };
+
+export type Role = 'provider' | 'rs' | 'rs-client' | 'customer' | 'peer';
+const ROLES: readonly Role[] = ['provider', 'rs', 'rs-client', 'customer', 'peer'];
+/** What the other side has to be. */
+const counterpart = {
+	provider: 'customer',
+	customer: 'provider',
+	rs: 'rs-client',
+	'rs-client': 'rs',
+	peer: 'peer',
+} as const;
 
 /** What the peer said about graceful restart (RFC 4724 §3, RFC 8538 §2). */
 export type PeerGracefulRestart = {
@@ -76,6 +90,19 @@ const afiSafi = (key: string): { afi: number; safi: number } => {
 	return { afi: Number(afi), safi: Number(safi) };
 };
 
+const isExternal = (local: LocalOpen): boolean => local.peerAS !== local.asNumber;
+
+/** RFC 9234 §4.2: why the session cannot be. */
+const roleMismatch = (open: OpenMessage, { role, strictRole }: LocalOpen): string | undefined => {
+	if (role === undefined) return undefined;
+	const said = new Set(open.capabilities.flatMap((c) => (c.code === 9 && 'role' in c ? [c.role] : [])));
+	if (said.size === 0) return strictRole ? 'it does not say its role' : undefined;
+	const [theirs] = said;
+	const name = ROLES[theirs ?? -1];
+	if (said.size === 1 && name === counterpart[role]) return undefined;
+	return `its role is ${said.size > 1 ? 'more than one' : (name ?? theirs)}, as we are ${role} it has to be ${counterpart[role]}`;
+};
+
 /**
  * Our OPEN. F is always set: the kernel keeps what we forward on while we are away, whatever ended us.
  * `restarting` is the R bit: we are back and have not yet got everyone's routes again.
@@ -98,6 +125,7 @@ export const openMessage = (local: LocalOpen, restarting: boolean): OpenMessage 
 			restartTime: local.restartTime,
 			families: local.families.map((key) => ({ ...afiSafi(key), forwardingState: true })),
 		},
+		...(isExternal(local) && local.role !== undefined ? [{ code: 9, role: ROLES.indexOf(local.role) } as const] : []),
 		{ code: 65, asNumber: local.asNumber },
 		{ code: 70 },
 	],
@@ -180,6 +208,8 @@ export const negotiate = (open: OpenMessage, local: LocalOpen): OpenResult => {
 			`no address family in common: it offers ${[...theirs].join(', ')}, we ${local.families.join(', ')} (afi/safi)`,
 		);
 	}
+	const mismatch = ibgp ? undefined : roleMismatch(open, local);
+	if (mismatch !== undefined) return refuse(OPEN_ERROR.roleMismatch, new Uint8Array(0), mismatch);
 	const holdTime = Math.min(local.holdTime, open.holdTime);
 	const gracefulRestart = gracefulRestartOf(open);
 	return {

@@ -46,6 +46,7 @@ export const FLAGS_OF: ReadonlyMap<number, number> = new Map([
 	[ATTRIBUTE.AS4_PATH, OPTIONAL_TRANSITIVE],
 	[ATTRIBUTE.AS4_AGGREGATOR, OPTIONAL_TRANSITIVE],
 	[ATTRIBUTE.LARGE_COMMUNITY, OPTIONAL_TRANSITIVE],
+	[ATTRIBUTE.ONLY_TO_CUSTOMER, OPTIONAL_TRANSITIVE],
 ]);
 
 /** Why an attribute is ignored on this session whatever it says (RFC 7606 §7.5, §7.9, §7.10; RFC 6793 §4.1). */
@@ -198,6 +199,10 @@ export const decodeValue = (
 			into.shared.largeCommunities = communities;
 			return undefined;
 		}
+		case ATTRIBUTE.ONLY_TO_CUSTOMER:
+			if (value.length !== 4) return lengthFault(value, '4');
+			into.shared.onlyToCustomer = u32At(value, 0);
+			return undefined;
 		case ATTRIBUTE.AS4_PATH: {
 			// RFC 6793 §6: a malformed AS4_PATH is dropped, and what AS_PATH says holds.
 			const as4Path = value.length === 0 ? 'it is empty' : decodeAsPath(value, 4);

@@ -29,6 +29,8 @@ const decodeKnown = (code: number, value: Uint8Array): Capability | undefined =>
 		}
 		case CAPABILITY.extendedMessage:
 			return value.length === 0 ? { code: 6 } : undefined;
+		case CAPABILITY.role:
+			return value.length === 1 ? { code: 9, role: u8At(value, 0) } : undefined;
 		case CAPABILITY.gracefulRestart: {
 			const families = records(value, 2, 4, (at) => ({
 				afi: u16At(value, at),
@@ -87,6 +89,9 @@ const writeValue = (capability: Capability, into: Writer): void => {
 				into.u16(tuple.safi);
 				into.u16(tuple.nextHopAfi);
 			}
+			return;
+		case 9:
+			into.u8(capability.role);
 			return;
 		case 64:
 			if (capability.restartTime > 0x0fff)

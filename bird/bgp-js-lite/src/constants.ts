@@ -14,6 +14,7 @@ export const CAPABILITY = {
 	routeRefresh: 2,
 	extendedNextHop: 5,
 	extendedMessage: 6,
+	role: 9,
 	gracefulRestart: 64,
 	fourOctetAs: 65,
 	enhancedRouteRefresh: 70,
@@ -36,6 +37,7 @@ export const ATTRIBUTE = {
 	AS4_PATH: 17,
 	AS4_AGGREGATOR: 18,
 	LARGE_COMMUNITY: 32,
+	ONLY_TO_CUSTOMER: 35,
 } as const;
 
 /** Attribute flags (RFC 4271 §4.3). */
@@ -63,6 +65,8 @@ export const OPEN_ERROR = {
 	unsupportedOptionalParameter: 4,
 	unacceptableHoldTime: 6,
 	unsupportedCapability: 7,
+	/** RFC 9234 §4.2. */
+	roleMismatch: 11,
 } as const;
 
 export const UPDATE_ERROR = {

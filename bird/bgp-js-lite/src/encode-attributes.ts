@@ -93,6 +93,7 @@ export const encodeAttributes = (
 			}),
 		);
 	}
+	if (attributes.onlyToCustomer !== undefined) put(ATTRIBUTE.ONLY_TO_CUSTOMER, u32(attributes.onlyToCustomer));
 	if (attributes.unknown) list.push(...attributes.unknown);
 	list.sort((a, b) => a.code - b.code);
 	return built((writer) => {

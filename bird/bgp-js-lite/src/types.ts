@@ -21,6 +21,8 @@ export type Capability =
 	  }
 	/** RFC 8654 */
 	| { readonly code: 6 }
+	/** RFC 9234: 0 provider, 1 route server, 2 its client, 3 customer, 4 peer; what the sender is. */
+	| { readonly code: 9; readonly role: number }
 	/** RFC 4724; `restartState` is the R bit, `notification` the N bit of RFC 8538, `forwardingState` the F bit. */
 	| {
 			readonly code: 64;
@@ -75,6 +77,8 @@ export type PathAttributes = {
 	/** RFC 4456 */
 	readonly originatorId?: string;
 	readonly clusterList?: readonly string[];
+	/** RFC 9234: the AS that said it goes to customers only. */
+	readonly onlyToCustomer?: number;
 	/** Optional transitive attributes we do not know, passed on with the Partial bit (RFC 4271 §5). */
 	readonly unknown?: readonly { readonly flags: number; readonly code: number; readonly value: Uint8Array }[];
 };
