@@ -27,7 +27,12 @@ ip -o link | sed -E 's/^[0-9]+: //; s/@if[0-9]+//' | sort
 ip -o address | sed -E 's/^[0-9]+: //; s/valid_lft.*//' | sort
 for f in -4 -6; do ip $f route show table all | sed -E 's/ expires [0-9]+sec//' | sort; ip $f rule; done
 for s in iptables-nft-save ip6tables-nft-save iptables-legacy-save ip6tables-legacy-save; do
-	echo "== $s"; $s 2>/dev/null | sed -E '/^#/d; s/^(:[^ ]+ [^ ]+) .*/\\1/' | sort
+	# A table that holds nothing does nothing: iptables-nft makes them by looking.
+	$s 2>/dev/null | awk -v save=$s '
+		/^\\*/ { table = $0; text = ""; held = 0 }
+		/^:/ { text = text save table " " $1 " " $2 "\\n"; if ($2 != "ACCEPT") held = 1 }
+		/^-A/ { text = text save table " " $0 "\\n"; held = 1 }
+		/^COMMIT/ { if (held) printf "%s", text }' | sort
 done
 ipset list
 find /etc/cni /opt/cni /run/manx 2>/dev/null | sort
