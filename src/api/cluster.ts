@@ -16,7 +16,16 @@ export type ClusterNode = {
 };
 
 /** Something wrong with an object that is valid by itself. */
-export type Problem = { readonly object: string; readonly field: string; readonly reason: string };
+export type Problem = {
+	/** `Kind namespace/name` or `Kind name`. */
+	readonly object: string;
+	readonly field: string;
+	readonly reason: string;
+	/** One word in camel case, for Events and conditions. */
+	readonly code?: string;
+	/** The only node that finds so; absent where every node finds the same. */
+	readonly node?: string;
+};
 
 export type Cluster = {
 	readonly nodes: ReadonlyMap<string, ClusterNode>;
@@ -81,6 +90,7 @@ export const clusterOf = (nodes: Iterable<Node>): Cluster => {
 			problems.push({
 				object,
 				field: 'status.addresses',
+				code: 'NoInternalIP',
 				reason: 'has no InternalIP: no other node can route to its pods until it has one',
 			});
 		}
@@ -97,6 +107,7 @@ export const clusterOf = (nodes: Iterable<Node>): Cluster => {
 			problems.push({
 				object,
 				field: `spec.podCIDRs[${i}]`,
+				code: 'OverlappingPodCIDR',
 				reason: `${text} overlaps ${formatCidr(other.cidr)} of Node ${other.holder}, which is older and keeps it; give ${name} another`,
 			});
 		});

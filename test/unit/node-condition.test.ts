@@ -28,6 +28,7 @@ const bench = () => {
 		},
 		createEvent: unused,
 		patchStatus: unused,
+		readObject: () => Promise.reject(new Error('not asked')),
 	};
 	const condition = createNodeCondition({ client, nodeName: 'n1', log: silent });
 	const fail = (): void => {

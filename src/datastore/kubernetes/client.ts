@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Kind } from '../../api/objects.ts';
-import type { ApiServer } from './api-server.ts';
+import type { ApiResult, ApiServer } from './api-server.ts';
 import type { Failure } from './failure.ts';
 import { objectPath, resources } from './resources.ts';
 
@@ -27,6 +27,8 @@ export type EventOptions = {
 	/** One word in camel case. */
 	readonly reason: string;
 	readonly message: string;
+	/** Every node and daemon says it in the same words: one Event for all. */
+	readonly shared?: boolean;
 };
 
 export type KubernetesClient = {
@@ -34,8 +36,13 @@ export type KubernetesClient = {
 	readonly patchNodeStatus: (nodeName: string, condition: NodeCondition) => Promise<WriteResult>;
 	/** The same event again is no other, until the API server has forgotten it (an hour). Needs create on events. */
 	readonly createEvent: (event: EventOptions) => Promise<WriteResult>;
-	/** Merges into the object's status. Needs patch on the kind's status. */
-	readonly patchStatus: (kind: Kind, key: string, status: object) => Promise<WriteResult>;
+	/**
+	 * Merges into the object's status; given a resourceVersion, only of that version (else a failure of code 409). Needs
+	 * patch on the kind's status.
+	 */
+	readonly patchStatus: (kind: Kind, key: string, status: object, resourceVersion?: string) => Promise<WriteResult>;
+	/** The object as it is now. Needs get on the kind. */
+	readonly readObject: (kind: Kind, key: string) => Promise<ApiResult>;
 };
 
 export type KubernetesClientOptions = {
@@ -82,12 +89,13 @@ export const createKubernetesClient = (options: KubernetesClientOptions): Kubern
 			});
 		},
 
-		createEvent: async ({ kind, key, uid, type, reason, message }) => {
+		createEvent: async ({ kind, key, uid, type, reason, message, shared = false }) => {
 			const [first = '', second] = key.split('/');
 			const [namespace, name] = second === undefined ? ['', first] : [first, second];
 			// Events about what has no namespace live in `default` (client-go/tools/record/event.go).
 			const home = namespace || 'default';
-			const digest = createHash('sha256').update([component, nodeName, kind, uid, reason, message].join('\0'));
+			const speaker = shared ? [] : [component, nodeName];
+			const digest = createHash('sha256').update([...speaker, kind, uid, reason, message].join('\0'));
 			const eventName = `${name.slice(0, 200)}.${digest.digest('hex').slice(0, 16)}`;
 			const path = `/api/v1/namespaces/${encodeURIComponent(home)}/events`;
 			const at = timestamp();
@@ -111,12 +119,14 @@ export const createKubernetesClient = (options: KubernetesClientOptions): Kubern
 			return !created.ok && created.failure.code === 409 ? { ok: true, changed: false } : created;
 		},
 
-		patchStatus: (kind, key, status) =>
+		patchStatus: (kind, key, status, resourceVersion) =>
 			write({
 				method: 'PATCH',
 				path: `${objectPath(resources[kind], key)}/status`,
 				contentType: 'application/merge-patch+json',
-				body: { status },
+				body: { ...(resourceVersion !== undefined && { metadata: { resourceVersion } }), status },
 			}),
+
+		readObject: (kind, key) => api.ask({ method: 'GET', path: objectPath(resources[kind], key) }),
 	};
 };
