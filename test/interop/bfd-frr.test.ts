@@ -147,6 +147,38 @@ describe("BFD with FRR's bfdd", () => {
 		await bothUp();
 	});
 
+	it('link-local addresses, one hop', async () => {
+		const linkLocal = async (netns: string): Promise<string> => {
+			let found: string | undefined;
+			await until('a link-local address', async () => {
+				const text = await wire.ip(netns, '-6 -j address show dev eth0 scope link');
+				const links = JSON.parse(text) as { addr_info?: { local?: string; tentative?: boolean }[] }[];
+				const all = links.flatMap((link) => link.addr_info ?? []);
+				found = all.find(({ local, tentative }) => local !== undefined && tentative !== true)?.local;
+				return found !== undefined;
+			});
+			return found as string;
+		};
+		const node = await linkLocal(wire.node);
+		const router = await linkLocal(wire.router);
+		bfdd = startDaemon('bfdd', bfddConf);
+		const conf = bgpdConf('ipv6').replaceAll(addresses.node.ipv6, node);
+		bgpd = startDaemon(
+			'bgpd',
+			conf.replace(' timers connect 1', ` interface eth0\n neighbor ${node} timers connect 1`),
+		);
+		const { localAddress: _, ...peer } = routerPeer({
+			asNumber: 65001,
+			address: router,
+			interface: 'eth0',
+			bfd: bfd(),
+		});
+		ours = wire.speaker(speakerConfig(peer));
+		await bothUp();
+		const session = await bfdOf(ours);
+		assert.deepEqual([session?.address, session?.localAddress], [router, node]);
+	});
+
 	it("bfdd's peer shut down on purpose (AdminDown): the BGP session goes on, and BFD comes back", async () => {
 		await start();
 		const before = await sessionOf(ours);
