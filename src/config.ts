@@ -57,6 +57,8 @@ const shape = {
 		.refine((text) => text === '' || parseListenAddress(text, 1) !== undefined, 'must be ADDRESS or ADDRESS:PORT')
 		.default('127.0.0.1'),
 	logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+	/** Folder of the files that BGPPeer and BGPConfiguration name as passwords. */
+	passwordDir: z.string().startsWith('/').default('/etc/manx/passwords'),
 	/** Seconds between full comparisons of the kernel with what is wanted. */
 	resyncSeconds: z.int().min(1).max(86400).default(60),
 };

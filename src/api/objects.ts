@@ -1,4 +1,5 @@
 import type { Bfd } from './bfd.ts';
+import type { BgpSession } from './bgp-session.ts';
 
 /**
  * The Kubernetes objects Manx reads, cut down to the fields it uses and made total: defaults are applied and text is
@@ -103,7 +104,17 @@ export type NetworkPolicy = {
 export type BGPConfiguration = {
 	readonly kind: 'BGPConfiguration';
 	readonly metadata: Metadata;
-	readonly spec: { readonly asNumber: number; readonly nodeToNodeMeshEnabled: boolean; readonly listenPort: number };
+	readonly spec: {
+		readonly asNumber: number;
+		readonly nodeToNodeMeshEnabled: boolean;
+		readonly listenPort: number;
+		/** File with the password of the sessions between nodes, in the folder of the setting passwordDir; '' for none. */
+		readonly meshPasswordFile: string;
+		/** Of route reflectors (RFC 4456 §7); 0.0.0.0: each node's own identifier. */
+		readonly clusterID: string;
+		/** RFC 8212: an external peer without importPolicy or exportPolicy is told nothing, or not believed. */
+		readonly ebgpRequiresPolicy: boolean;
+	};
 };
 
 /** manx.dev/v1 BGPPeer: a router outside the mesh. */
@@ -111,11 +122,18 @@ export type BGPPeer = {
 	readonly kind: 'BGPPeer';
 	readonly metadata: Metadata;
 	readonly spec: {
-		/** Canonical address. */
+		/** Canonical address; '' with peerRange. */
 		readonly peerIP: string;
+		/** Canonical prefix from which anybody may connect that is what the rest says; '' with peerIP. */
+		readonly peerRange: string;
+		/** Sessions of a peerRange at a time. */
+		readonly peerLimit: number;
 		/** 179 unless given. */
 		readonly peerPort: number;
+		/** 0 stands for `external`: any but ours. */
 		readonly asNumber: number;
+		/** What was given of src/api/bgp-session.ts, which stands flat in the object. */
+		readonly session: BgpSession;
 		/** Only this node; '' for every node the selector takes. */
 		readonly node: string;
 		/** Nodes by label; absent means all. */

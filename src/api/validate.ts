@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import { canonicalAddress, contains, formatCidr, parseAddress, parseCidr } from '../net/ip.ts';
+import { canonicalAddress, contains, formatCidr, isLinkLocal, parseAddress, parseCidr } from '../net/ip.ts';
 import { bfdSchema } from './bfd.ts';
+import { givenOnly, sessionShape } from './bgp-session.ts';
 import type { Kind, ManxObject } from './objects.ts';
 import { keyOf } from './objects.ts';
 
@@ -265,8 +266,23 @@ const bgpConfiguration = z.object({
 			asNumber: asNumber.default(64512),
 			nodeToNodeMeshEnabled: z.boolean().default(true),
 			listenPort: portNumber.default(179),
+			meshPasswordFile: sessionShape.passwordFile.default(''),
+			clusterID: z
+				.string()
+				.refine((value) => parseAddress(value)?.family === 4, 'must be written like an IPv4 address')
+				.default('0.0.0.0'),
+			ebgpRequiresPolicy: z.boolean().default(false),
 		})
 		.prefault({}),
+});
+
+/** `external`: any AS but ours. */
+const peerAS = z.unknown().transform((value, context) => {
+	if (value === 'external') return 0;
+	const result = asNumber.safeParse(value);
+	if (result.success) return result.data;
+	context.addIssue(`${result.error.issues[0]?.message}, or external`);
+	return z.NEVER;
 });
 
 const bgpPeer = z.object({
@@ -274,9 +290,11 @@ const bgpPeer = z.object({
 	metadata: metadata('cluster'),
 	spec: z
 		.strictObject({
-			peerIP: address,
+			peerIP: address.optional(),
+			peerRange: cidr('cleared').optional(),
+			peerLimit: z.int().min(1, 'must be at least 1').default(64),
 			peerPort: portNumber.default(179),
-			asNumber,
+			asNumber: peerAS,
 			node: text,
 			nodeSelector: absent(selector),
 			holdTime: z
@@ -285,8 +303,33 @@ const bgpPeer = z.object({
 				.refine((value) => value === 0 || value >= 3, 'must be 0 or at least 3 seconds')
 				.default(90),
 			bfd: absent(bfdSchema),
+			...sessionShape,
 		})
-		.transform(({ nodeSelector, bfd, ...spec }, context) => {
+		.transform((given, context) => {
+			const {
+				peerIP = '',
+				peerRange = '',
+				peerLimit,
+				peerPort,
+				asNumber,
+				node,
+				holdTime,
+				nodeSelector,
+				bfd,
+				...session
+			} = given;
+			const spec = { peerIP, peerRange, peerLimit, peerPort, asNumber, node, holdTime, session: givenOnly(session) };
+			const problem = (field: string, message: string): undefined => {
+				context.addIssue({ code: 'custom', path: [field], message });
+			};
+			if ((peerIP === '') === (peerRange === '')) {
+				problem('peerIP', peerIP === '' ? 'is missing (or peerRange is)' : 'may not stand beside peerRange');
+				return z.NEVER;
+			}
+			if (isLinkLocal(peerIP) && session.interface === undefined) {
+				problem('interface', `must be given: ${peerIP} may be on any link`);
+				return z.NEVER;
+			}
 			if (nodeSelector !== undefined && spec.node !== '') {
 				context.addIssue({ code: 'custom', path: ['node'], message: 'may not stand beside nodeSelector' });
 				return z.NEVER;

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Bird, createBird } from '../../bird/index.ts';
 import { clusterOf, type Problem } from '../api/cluster.ts';
 import { nodeAddressesOf } from '../api/node-addresses.ts';
@@ -6,13 +8,15 @@ import type { DatastoreEvent } from '../datastore/datastore.ts';
 import type { InterfaceAddress } from '../kernel/kernel.ts';
 import { openKernel } from '../kernel/open-kernel.ts';
 import { type Module, type ModuleContext, runDaemon } from './daemon.ts';
-import { speakerConfigOf } from './speaker-config.ts';
+import { type PasswordOf, speakerConfigOf } from './speaker-config.ts';
 
 /** `manx bird`: the speaker, told by Node, BGPConfiguration and BGPPeer objects what to be. */
 export const runBird = (configFile: string | undefined): Promise<void> => runDaemon('bird', configFile, createModule);
 
 /** Milliseconds a new session may take before what was asked for counts as applied without it: a peer may be away. */
 const grace = 5000;
+/** Milliseconds between looks at the files of passwords. */
+const passwordInterval = 5000;
 
 const createModule = ({ settings, log }: ModuleContext): Module => {
 	const kernel = openKernel({ log: log.child({ part: 'kernel' }) });
@@ -33,6 +37,23 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 		problems = found;
 	};
 
+	/** Mounted Secrets change their files in place. */
+	const readPassword: PasswordOf = (file) => {
+		const path = join(settings.passwordDir, file);
+		try {
+			const password = readFileSync(path, 'utf8').replace(/\r?\n$/, '');
+			return password === '' ? { error: `${path} is empty` } : { password };
+		} catch (error) {
+			return { error: `${path} cannot be read (${(error as NodeJS.ErrnoException).code})` };
+		}
+	};
+	const usesPasswords = (): boolean =>
+		(configuration?.spec.meshPasswordFile ?? '') !== '' ||
+		[...peers.values()].some((peer) => peer.spec.session.passwordFile !== undefined);
+	setInterval(() => {
+		if (usesPasswords()) reconfigure();
+	}, passwordInterval).unref();
+
 	/** When each peer was first in the configuration. */
 	const configuredAt = new Map<string, number>();
 	let work: Promise<void> = Promise.resolve();
@@ -47,6 +68,7 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 			configuration,
 			peers: peers.values(),
 			addresses: own.addresses,
+			passwordOf: readPassword,
 		});
 		const object = `Node ${settings.nodeName}`;
 		tell([

@@ -1,13 +1,21 @@
-import type { PeerBfd, PeerConfig, SpeakerConfig } from '../../bird/config.ts';
+import type { DynamicPeers, PeerBfd, PeerConfig, SpeakerConfig } from '../../bird/config.ts';
 import { compileSelector, matches } from '../../felix/calc/selector.ts';
 import type { Bfd } from '../api/bfd.ts';
+import type { BgpSession } from '../api/bgp-session.ts';
 import type { Cluster, Problem } from '../api/cluster.ts';
 import type { BGPConfiguration, BGPPeer } from '../api/objects.ts';
-import { type Family, familyOf } from '../net/ip.ts';
+import { type Family, familyOf, isLinkLocal } from '../net/ip.ts';
 
 /** What the objects of the cluster make of this node's speaker. Pure. */
 
-const defaults = { asNumber: 64512, nodeToNodeMeshEnabled: true, listenPort: 179 };
+const defaults: BGPConfiguration['spec'] = {
+	asNumber: 64512,
+	nodeToNodeMeshEnabled: true,
+	listenPort: 179,
+	meshPasswordFile: '',
+	clusterID: '0.0.0.0',
+	ebgpRequiresPolicy: false,
+};
 /** Seconds: long enough for a restart, short enough that a dead node's pods are not believed alive for minutes. */
 const meshTimers = { holdTime: 90, restartTime: 120 };
 
@@ -18,7 +26,11 @@ export type SpeakerInput = {
 	readonly peers: Iterable<BGPPeer>;
 	/** This node's addresses, by family. */
 	readonly addresses: { readonly 4?: string; readonly 6?: string };
+	/** Content of a file of the setting passwordDir; an error in words when it cannot be read. */
+	readonly passwordOf?: PasswordOf;
 };
+
+export type PasswordOf = (file: string) => { readonly password: string } | { readonly error: string };
 
 export type SpeakerResult = { readonly config: SpeakerConfig | undefined; readonly problems: readonly Problem[] };
 
@@ -32,11 +44,33 @@ const routerIdOf = (ipv4: string | undefined, name: string): string => {
 
 const bfdOf = ({ multihop, gracefulRestart, ...profile }: Bfd): PeerBfd => ({ multihop, gracefulRestart, profile });
 
+/** RFC 8212 §2: with `requiresPolicy` silence means no. */
+const sessionOf = (
+	{ importPolicy, exportPolicy, passwordFile: _, ...session }: BgpSession,
+	requiresPolicy: boolean,
+): Omit<BgpSession, 'importPolicy' | 'exportPolicy' | 'passwordFile'> & Partial<PeerConfig> => {
+	const rejects = (policy: 'Accept' | 'Reject' | undefined): boolean =>
+		(policy ?? (requiresPolicy ? 'Reject' : 'Accept')) === 'Reject';
+	return {
+		...session,
+		...(rejects(importPolicy) && { rejectImport: true }),
+		...(rejects(exportPolicy) && { rejectExport: true }),
+	};
+};
+
 export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 	const { nodeName, cluster, addresses } = input;
 	const problems: Problem[] = [];
 	const self = cluster.nodes.get(nodeName);
-	const { asNumber, nodeToNodeMeshEnabled, listenPort } = input.configuration?.spec ?? defaults;
+	const general = input.configuration?.spec ?? defaults;
+	const { asNumber, nodeToNodeMeshEnabled, listenPort } = general;
+	const passwordOf = input.passwordOf ?? (() => ({ error: 'there is no folder of passwords' }));
+	const password = (object: string, field: string, file: string): { password?: string } | undefined => {
+		const result = file === '' ? {} : passwordOf(file);
+		if (!('error' in result)) return result;
+		problems.push({ object, field, reason: `${result.error}: no session without its password` });
+		return undefined;
+	};
 	if (self === undefined || (addresses[4] === undefined && addresses[6] === undefined)) {
 		const reason = self === undefined ? 'does not exist' : 'has no address of this node';
 		return { config: undefined, problems: [{ object: `Node ${nodeName}`, field: '', reason }] };
@@ -48,7 +82,9 @@ export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 	const common = { passive: false, families: ['1/1', '2/1'] as const };
 
 	const peers: PeerConfig[] = [];
-	if (nodeToNodeMeshEnabled) {
+	const ranges: DynamicPeers[] = [];
+	const meshPassword = password('BGPConfiguration default', 'spec.meshPasswordFile', general.meshPasswordFile);
+	if (nodeToNodeMeshEnabled && meshPassword !== undefined) {
 		for (const node of cluster.nodes.values()) {
 			if (node.name === nodeName) continue;
 			const family: Family = node.addresses[4] !== undefined && addresses[4] !== undefined ? 4 : 6;
@@ -57,6 +93,7 @@ export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 			peers.push({
 				...common,
 				...meshTimers,
+				...meshPassword,
 				...localAddress(family),
 				name: `mesh/${node.name}`,
 				address,
@@ -70,34 +107,47 @@ export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 		if (spec.node !== '' && spec.node !== nodeName) continue;
 		if (spec.nodeSelector !== undefined && !matches(compileSelector(spec.nodeSelector), self.node.metadata.labels))
 			continue;
-		const family = familyOf(spec.peerIP);
-		if (Object.values(addresses).includes(spec.peerIP)) continue;
-		if (peers.some((peer) => peer.address === spec.peerIP)) {
-			const reason = `${spec.peerIP} is a node of the mesh or another BGPPeer already; one session an address`;
-			problems.push({ object: `BGPPeer ${metadata.name}`, field: 'spec.peerIP', reason });
-			continue;
-		}
-		peers.push({
+		const object = `BGPPeer ${metadata.name}`;
+		const secret = password(object, 'spec.passwordFile', spec.session.passwordFile ?? '');
+		if (secret === undefined) continue;
+		const family = familyOf(spec.peerIP || spec.peerRange);
+		const external = spec.asNumber !== asNumber;
+		const peer = {
 			...common,
-			...localAddress(family),
-			name: `peer/${metadata.name}`,
-			address: spec.peerIP,
+			...(isLinkLocal(spec.peerIP) ? {} : localAddress(family)),
 			port: spec.peerPort,
 			asNumber: spec.asNumber,
 			holdTime: spec.holdTime,
 			restartTime: meshTimers.restartTime,
-			exportLearnt: false,
+			exportLearnt: spec.session.routeReflectorClient ?? false,
+			...sessionOf(spec.session, external && general.ebgpRequiresPolicy),
+			...secret,
 			...(spec.bfd && { bfd: bfdOf(spec.bfd) }),
-		});
+		};
+		if (spec.peerRange !== '') {
+			ranges.push({ name: `peer/${metadata.name}`, prefix: spec.peerRange, limit: spec.peerLimit, peer });
+			continue;
+		}
+		if (Object.values(addresses).includes(spec.peerIP)) continue;
+		const same = (other: PeerConfig): boolean =>
+			other.address === spec.peerIP && (other.interface ?? '') === (spec.session.interface ?? '');
+		if (peers.some(same)) {
+			const reason = `${spec.peerIP} is a node of the mesh or another BGPPeer already; one session an address`;
+			problems.push({ object, field: 'spec.peerIP', reason });
+			continue;
+		}
+		peers.push({ ...peer, name: `peer/${metadata.name}`, address: spec.peerIP });
 	}
+	const listenOn = (address: string | undefined) => (address === undefined ? [] : [{ address, port: listenPort }]);
 	return {
 		problems,
 		config: {
 			asNumber,
 			routerId: routerIdOf(addresses[4], nodeName),
+			// Link-local addresses come and go with their links.
 			listen: [
-				...(addresses[4] === undefined ? [] : [{ address: addresses[4], port: listenPort }]),
-				...(addresses[6] === undefined ? [] : [{ address: addresses[6], port: listenPort }]),
+				...listenOn(addresses[4]),
+				...listenOn(peers.some((peer) => isLinkLocal(peer.address)) ? '::' : addresses[6]),
 			],
 			addresses: {
 				...(addresses[4] !== undefined && { ipv4: addresses[4] }),
@@ -106,6 +156,8 @@ export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 			peers: peers.sort((a, b) => (a.name < b.name ? -1 : 1)),
 			originate: self.podCIDRs,
 			maximumPaths: 16,
+			...(ranges.length > 0 && { dynamicPeers: ranges.sort((a, b) => (a.name < b.name ? -1 : 1)) }),
+			...(general.clusterID !== '0.0.0.0' && { clusterId: general.clusterID }),
 		},
 	};
 };

@@ -133,4 +133,111 @@ describe('speaker configuration', () => {
 		assert.equal(config, undefined);
 		assert.equal(problems[0]?.object, 'Node nx');
 	});
+
+	it('takes what a BGPPeer says of its session, its password from a file', () => {
+		const tor = peer({
+			peerIP: '192.0.2.1',
+			asNumber: 64513,
+			passwordFile: 'tor',
+			ttlSecurity: 1,
+			localAS: { asNumber: 65000 },
+			prefixLimit: { maximum: 10 },
+			routeReflectorClient: true,
+			importPolicy: 'Reject',
+			shutdown: {},
+		});
+		const passwordOf = (file: string) => (file === 'tor' ? { password: 's3cret' } : { error: 'no such file' });
+		const { config, problems } = speakerConfigOf({ ...base, addresses, peers: [tor], passwordOf });
+		assert.deepEqual(problems, []);
+		const found = config?.peers.find((one) => one.name === 'peer/tor');
+		assert.deepEqual(
+			{ ...found, families: undefined },
+			{
+				name: 'peer/tor',
+				address: '192.0.2.1',
+				localAddress: '192.0.2.11',
+				port: 179,
+				asNumber: 64513,
+				holdTime: 90,
+				restartTime: 120,
+				passive: false,
+				families: undefined,
+				exportLearnt: true,
+				routeReflectorClient: true,
+				password: 's3cret',
+				ttlSecurity: 1,
+				localAS: { asNumber: 65000, noPrepend: false, replaceAS: false },
+				prefixLimit: { maximum: 10, warnPercent: 75, action: 'hold' },
+				rejectImport: true,
+				shutdown: { message: '' },
+			},
+		);
+	});
+
+	it('has no session whose password cannot be read, and says so', () => {
+		const tor = peer({ peerIP: '192.0.2.1', asNumber: 64513, passwordFile: 'gone' });
+		const passwordOf = () => ({ error: '/etc/manx/passwords/gone cannot be read (ENOENT)' });
+		const { config, problems } = speakerConfigOf({ ...base, addresses, peers: [tor], passwordOf });
+		assert.deepEqual(
+			config?.peers.map((one) => one.name),
+			['mesh/n2'],
+		);
+		assert.equal(problems[0]?.field, 'spec.passwordFile');
+		assert.match(problems[0]?.reason ?? '', /gone cannot be read/);
+	});
+
+	it('takes neighbours by prefix, and listens for link-local ones', () => {
+		const rack = peer({ peerRange: '192.0.2.128/25', asNumber: 'external', peerLimit: 4 });
+		const link = peer({ peerIP: 'fe80::1', interface: 'eth1', asNumber: 64513 });
+		const { config } = speakerConfigOf({ ...base, addresses, peers: [rack, link] });
+		const [range] = config?.dynamicPeers ?? [];
+		assert.deepEqual(
+			[range?.name, range?.prefix, range?.limit, range?.peer.asNumber],
+			['peer/tor', '192.0.2.128/25', 4, 0],
+		);
+		const peerOfLink = config?.peers.find((one) => one.address === 'fe80::1');
+		assert.equal(peerOfLink?.interface, 'eth1');
+		assert.equal(peerOfLink?.localAddress, undefined);
+		assert.ok(config?.listen.some(({ address }) => address === '::'));
+	});
+
+	it('with ebgpRequiresPolicy external peers need theirs (RFC 8212)', () => {
+		const result = validate({
+			apiVersion: 'manx.dev/v1',
+			kind: 'BGPConfiguration',
+			metadata: { name: 'default' },
+			spec: { ebgpRequiresPolicy: true, clusterID: '1.2.3.4' },
+		});
+		assert.ok(result.type === 'object' && result.object.kind === 'BGPConfiguration');
+		const configuration = result.object;
+		const rejects = (spec: object): unknown => {
+			const { config } = speakerConfigOf({
+				...base,
+				configuration,
+				addresses,
+				peers: [peer({ peerIP: '192.0.2.1', ...spec })],
+			});
+			assert.equal(config?.clusterId, '1.2.3.4');
+			const one = config?.peers.find(({ name }) => name === 'peer/tor');
+			return [one?.rejectImport, one?.rejectExport];
+		};
+		assert.deepEqual(rejects({ asNumber: 64513 }), [true, true]);
+		assert.deepEqual(rejects({ asNumber: 64513, exportPolicy: 'Accept' }), [true, undefined]);
+		assert.deepEqual(rejects({ asNumber: 64512 }), [undefined, undefined]);
+	});
+
+	for (const [spec, field] of [
+		[{ asNumber: 1 }, 'spec.peerIP'],
+		[{ asNumber: 1, peerIP: '192.0.2.1', peerRange: '192.0.2.0/24' }, 'spec.peerIP'],
+		[{ asNumber: 1, peerIP: 'fe80::1' }, 'spec.interface'],
+		[{ asNumber: 1, peerIP: '192.0.2.1', passwordFile: '../shadow' }, 'spec.passwordFile'],
+		[{ asNumber: 1, peerIP: '192.0.2.1', ttlSecurity: 255 }, 'spec.ttlSecurity'],
+		[{ asNumber: 1, peerIP: '192.0.2.1', role: 'boss' }, 'spec.role'],
+		[{ asNumber: 1, peerIP: '192.0.2.1', prefixLimit: {} }, 'spec.prefixLimit.maximum'],
+	] as const) {
+		it(`refuses ${JSON.stringify(spec)} for its ${field}`, () => {
+			const result = validate({ apiVersion: 'manx.dev/v1', kind: 'BGPPeer', metadata: { name: 'tor' }, spec });
+			assert.equal(result.type === 'refused' && result.field, field);
+		});
+	}
 });
