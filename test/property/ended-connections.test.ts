@@ -19,7 +19,7 @@ import {
 	worldArbitrary,
 } from './calc-world.ts';
 
-const numRuns = Number(process.env.MANX_PROPERTY_RUNS ?? 200);
+const numRuns = Number(process.env.MANX_PROPERTY_RUNS ?? 1000);
 
 test('whatever was allowed and no longer is has an end among the tightened pods', () => {
 	const edit = fc.tuple(fc.oneof(podArbitrary, namespaceArbitrary, policyArbitrary), fc.boolean());
@@ -103,6 +103,19 @@ test('what only opens, and pods that come, tighten nothing; a peer that goes and
 		step(() => calc.delete('NetworkPolicy', 'x/b')),
 		[],
 	);
+});
+
+test('a named port that moves tightens the pods whose rules name it, on either side', () => {
+	const calc = cluster();
+	const withPort = (containerPort: number) =>
+		calc.set(makePod('x/b', { app: 'b' }, ['10.0.0.2'], { ports: [{ name: 'http', containerPort, protocol: 'TCP' }] }));
+	withPort(80);
+	const named = { peers: [], ports: [{ protocol: 'TCP', port: 'http' }] } as const;
+	calc.set(makePolicy('x/b', { podSelector: selector({ app: 'b' }), ingress: [named] }));
+	calc.set(makePolicy('x/c', { podSelector: selector({ app: 'c' }), policyTypes: ['Egress'], egress: [named] }));
+	const before = calc.state(4);
+	withPort(81);
+	assert.deepEqual([...tightenedPods(before, calc.state(4))].sort(), ['10.0.0.2', '10.0.0.3']);
 });
 
 test('a connection is judged as it was opened: after DNAT, by who opened it; the node reaches its pods', () => {
