@@ -256,7 +256,19 @@ const networkPolicy = z.object({
 		})),
 });
 
-const asNumber = z.int().min(1, 'must be 1 to 4294967295').max(4294967295, 'must be 1 to 4294967295');
+const asNumber = z
+	.int()
+	.min(1, 'must be 1 to 4294967295')
+	.max(4294967295, 'must be 1 to 4294967295')
+	// RFC 6793 §9: it stands for any AS of four octets, and is nobody's.
+	.refine((value) => value !== 23456, '23456 is AS_TRANS, which no router has');
+
+/** RFC 1122 §3.2.1.3, RFC 4291 §2.5.2 and §2.7: nobody's address, or everybody's. */
+const unusable = ['0.0.0.0/8', '224.0.0.0/3', '::/128', 'ff00::/8'].flatMap((prefix) => parseCidr(prefix) ?? []);
+const routerAddress = address.refine((value) => {
+	const parsed = parseAddress(value);
+	return parsed !== undefined && !unusable.some((prefix) => contains(prefix, parsed));
+}, 'must be the address of one router, not an unspecified, multicast or broadcast one');
 
 const bgpConfiguration = z.object({
 	kind: z.literal('BGPConfiguration'),
@@ -290,7 +302,7 @@ const bgpPeer = z.object({
 	metadata: metadata('cluster'),
 	spec: z
 		.strictObject({
-			peerIP: address.optional(),
+			peerIP: routerAddress.optional(),
 			peerRange: cidr('cleared').optional(),
 			peerLimit: z.int().min(1, 'must be at least 1').default(64),
 			peerPort: portNumber.default(179),

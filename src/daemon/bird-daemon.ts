@@ -25,6 +25,7 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 	let configuration: BGPConfiguration | undefined;
 	let interfaces: readonly InterfaceAddress[] = [];
 	let problems: readonly Problem[] = [];
+	let judged = false;
 	let bird: Bird | undefined;
 	let applied = '';
 	let started = false;
@@ -35,6 +36,7 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 		const known = new Set(problems.map(sentence));
 		for (const problem of found) if (!known.has(sentence(problem))) log.error({ ...problem }, sentence(problem));
 		problems = found;
+		judged = true;
 	};
 
 	/** Mounted Secrets change their files in place. */
@@ -143,6 +145,8 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 			// Not gated on every peer being up: what is known has been sent once the restart is over.
 			return status.restarting ? ['restarting: the routes of peers are awaited'] : [];
 		},
+		// In host-gw mode nobody judges them.
+		problems: () => (judged ? problems : undefined),
 		status: () => ({
 			problems,
 			...(bird?.status() ?? { sessions: [], routes: { wanted: 0, programmed: 0 }, lastError: '' }),

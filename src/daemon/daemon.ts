@@ -1,6 +1,8 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
+import type { Problem } from '../api/cluster.ts';
+import type { Kind } from '../api/objects.ts';
 import { loadSettings, type Settings } from '../config.ts';
 import type { DatastoreEvent } from '../datastore/datastore.ts';
 import type { KubernetesClient } from '../datastore/kubernetes/client.ts';
@@ -10,6 +12,7 @@ import { type ControlRoutes, startControlServer, type WaitResult } from './contr
 import { createMetrics, figuresOf } from './metrics.ts';
 import { openDatastore } from './open-datastore.ts';
 import { startProbeServer } from './probe-server.ts';
+import { createProblemReporter } from './problem-reporter.ts';
 
 /** What felix and bird have in common as daemons: settings, log, datastore, control socket, the end by a signal. */
 
@@ -19,6 +22,8 @@ export type Module = {
 	/** Whether everything taken so far is in the kernel; what is not, in words. */
 	readonly unsettled: () => Promise<readonly string[]>;
 	readonly status: () => object;
+	/** What makes no sense in objects that are valid by themselves; undefined while that is not known. */
+	readonly problems: () => readonly Problem[] | undefined;
 	/** Why it does not serve yet, in words; asked only once all objects have been read. */
 	readonly unready: () => readonly string[];
 	/** Further requests on the control socket. */
@@ -35,6 +40,11 @@ export type ModuleContext = {
 };
 
 const stopTimeout = 5000;
+/** Of which objects each daemon tells what is wrong with them: one is enough. */
+const toldOf: Readonly<Record<'felix' | 'bird', readonly Kind[]>> = {
+	felix: ['Node', 'Pod', 'Namespace', 'NetworkPolicy'],
+	bird: ['BGPConfiguration', 'BGPPeer'],
+};
 const probePorts = { felix: 9473, bird: 9474 } as const;
 
 export const runDaemon = async (
@@ -57,6 +67,18 @@ export const runDaemon = async (
 	mkdirSync(settings.runDir, { recursive: true, mode: 0o700 });
 	const { datastore, client, source } = openDatastore(name, settings, log);
 	const module = create({ settings, log, client });
+	const reporter =
+		client &&
+		createProblemReporter({
+			client,
+			nodeName: settings.nodeName,
+			kinds: toldOf[name],
+			problems: () => {
+				const found = module.problems();
+				return found && [...found, ...datastore.refusals()];
+			},
+			log: log.child({ part: 'problems' }),
+		});
 	let generation = 0;
 	let inSync = false;
 	const settled = async (wanted: number): Promise<WaitResult> => {
@@ -108,6 +130,7 @@ export const runDaemon = async (
 		stopping = true;
 		log.info({ signal }, `stopping on ${signal}; what is in the kernel stays`);
 		const timer = setTimeout(() => process.exit(1), stopTimeout);
+		reporter?.close();
 		probes?.close();
 		server.close();
 		server.closeAllConnections();
@@ -120,6 +143,7 @@ export const runDaemon = async (
 	log.info({ pid: process.pid, mode: settings.mode, runDir: settings.runDir }, `manx ${name} starts`);
 	datastore.start((event) => {
 		module.onEvent(event);
+		reporter?.onEvent(event);
 		generation = event.generation;
 		if (event.inSync && !inSync) log.info({}, 'all objects have been read');
 		inSync = event.inSync;

@@ -67,6 +67,7 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 			unsettled: felix.unsettled,
 			routes: felixRoutes(felix),
 			unready,
+			problems: () => felix.status().problems,
 			status: () => ({ ...felix.status(), warnings: cniConf?.problems() ?? [] }),
 			stop: async () => {
 				clearInterval(timer);

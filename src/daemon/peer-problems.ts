@@ -1,6 +1,7 @@
 import { compileSelector, matches } from '../../felix/calc/selector.ts';
 import type { Cluster, ClusterNode, Problem } from '../api/cluster.ts';
 import type { BGPPeer } from '../api/objects.ts';
+import { isLinkLocal } from '../net/ip.ts';
 
 /**
  * BGPPeers that are valid each by itself and make no sense in this cluster. Pure, and the same on every node, so that all
@@ -38,6 +39,8 @@ export const peerProblemsOf = (cluster: Cluster, mesh: boolean, peers: readonly 
 	for (const peer of peers) {
 		const { name } = peer.metadata;
 		const { peerIP } = peer.spec;
+		// A range of addresses; one that may be another on each link.
+		if (peerIP === '' || isLinkLocal(peerIP)) continue;
 		const found = (code: string, reason: string): void => {
 			problems.push({ object: `BGPPeer ${name}`, field: 'spec.peerIP', code, reason });
 		};

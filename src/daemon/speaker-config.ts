@@ -1,10 +1,10 @@
 import type { DynamicPeers, PeerBfd, PeerConfig, SpeakerConfig } from '../../bird/config.ts';
-import { compileSelector, matches } from '../../felix/calc/selector.ts';
 import type { Bfd } from '../api/bfd.ts';
 import type { BgpSession } from '../api/bgp-session.ts';
 import type { Cluster, Problem } from '../api/cluster.ts';
 import type { BGPConfiguration, BGPPeer } from '../api/objects.ts';
 import { type Family, familyOf, isLinkLocal } from '../net/ip.ts';
+import { peerProblemsOf, peerSelector, peersBySeniority } from './peer-problems.ts';
 
 /** What the objects of the cluster make of this node's speaker. Pure. */
 
@@ -60,20 +60,26 @@ const sessionOf = (
 
 export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 	const { nodeName, cluster, addresses } = input;
-	const problems: Problem[] = [];
 	const self = cluster.nodes.get(nodeName);
 	const general = input.configuration?.spec ?? defaults;
 	const { asNumber, nodeToNodeMeshEnabled, listenPort } = general;
+	const routers = peersBySeniority(input.peers);
+	const senseless = peerProblemsOf(cluster, nodeToNodeMeshEnabled, routers);
+	const problems: Problem[] = [...senseless.problems];
+	/** What only this node finds. */
+	const findHere = (object: string, field: string, code: string, reason: string): void => {
+		problems.push({ object, field, code, reason, node: nodeName });
+	};
 	const passwordOf = input.passwordOf ?? (() => ({ error: 'there is no folder of passwords' }));
 	const password = (object: string, field: string, file: string): { password?: string } | undefined => {
 		const result = file === '' ? {} : passwordOf(file);
 		if (!('error' in result)) return result;
-		problems.push({ object, field, reason: `${result.error}: no session without its password` });
+		findHere(object, field, 'NoPassword', `${result.error}: no session without its password`);
 		return undefined;
 	};
 	if (self === undefined || (addresses[4] === undefined && addresses[6] === undefined)) {
 		const reason = self === undefined ? 'does not exist' : 'has no address of this node';
-		return { config: undefined, problems: [{ object: `Node ${nodeName}`, field: '', reason }] };
+		return { config: undefined, problems: [{ object: `Node ${nodeName}`, field: '', reason }, ...problems] };
 	}
 	const localAddress = (family: Family): { localAddress?: string } => {
 		const local = addresses[family];
@@ -103,10 +109,9 @@ export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 			});
 		}
 	}
-	for (const { metadata, spec } of input.peers) {
-		if (spec.node !== '' && spec.node !== nodeName) continue;
-		if (spec.nodeSelector !== undefined && !matches(compileSelector(spec.nodeSelector), self.node.metadata.labels))
-			continue;
+	for (const router of routers) {
+		const { metadata, spec } = router;
+		if (senseless.refused.has(metadata.name) || !peerSelector(router)(self)) continue;
 		const object = `BGPPeer ${metadata.name}`;
 		const secret = password(object, 'spec.passwordFile', spec.session.passwordFile ?? '');
 		if (secret === undefined) continue;
@@ -128,12 +133,18 @@ export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 			ranges.push({ name: `peer/${metadata.name}`, prefix: spec.peerRange, limit: spec.peerLimit, peer });
 			continue;
 		}
-		if (Object.values(addresses).includes(spec.peerIP)) continue;
+		if (Object.values(addresses).includes(spec.peerIP)) {
+			const reason = `${spec.peerIP} is this node's own address (setting nodeAddress): a node is no peer of its own`;
+			// The address in the Node object is among what every node finds.
+			if (!Object.values(self.addresses).includes(spec.peerIP)) findHere(object, 'spec.peerIP', 'PeerIsSelf', reason);
+			continue;
+		}
 		const same = (other: PeerConfig): boolean =>
 			other.address === spec.peerIP && (other.interface ?? '') === (spec.session.interface ?? '');
 		if (peers.some(same)) {
-			const reason = `${spec.peerIP} is a node of the mesh or another BGPPeer already; one session an address`;
-			problems.push({ object, field: 'spec.peerIP', reason });
+			// Those of a link are not among what every node finds.
+			const reason = `${spec.peerIP} is another BGPPeer on the same link already; one session an address`;
+			if (isLinkLocal(spec.peerIP)) findHere(object, 'spec.peerIP', 'DuplicatePeer', reason);
 			continue;
 		}
 		peers.push({ ...peer, name: `peer/${metadata.name}`, address: spec.peerIP });
