@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it, type TestContext } from 'node:test';
+import type { SpeakerConfig } from '../../bird/config.ts';
 import { bfd, bfdOf, isUp, sessionOf } from './bfd-peer.ts';
 import {
 	addresses,
+	changesIn,
 	createWire,
 	type OurSpeaker,
 	ourProtocol,
@@ -17,8 +19,9 @@ import {
 	type Wire,
 } from './harness.ts';
 
-const bgpdConf = (family: 'ipv4' | 'ipv6'): string => `
+const bgpdConf = (family: 'ipv4' | 'ipv6', more = ''): string => `
 router bgp 65001
+${more}
  bgp router-id ${addresses.router.ipv4}
  no bgp ebgp-requires-policy
  no bgp network import-check
@@ -48,6 +51,7 @@ describe("BFD with FRR's bfdd", () => {
 	let sockets: string;
 	let bfdd: Process;
 	let bgpd: Process;
+	let config: SpeakerConfig;
 
 	beforeEach(async () => {
 		wire = await createWire();
@@ -87,19 +91,12 @@ describe("BFD with FRR's bfdd", () => {
 			assert.fail(`${error}\nours:\n${ours.log()}\nFRR: ${JSON.stringify(await frrPeer())}\n${bfdd.log()}`);
 		}
 	};
-	const start = async (family: 'ipv4' | 'ipv6' = 'ipv4'): Promise<void> => {
+	const start = async (family: 'ipv4' | 'ipv6' = 'ipv4', more = ''): Promise<void> => {
 		bfdd = startDaemon('bfdd', bfddConf);
-		bgpd = startDaemon('bgpd', bgpdConf(family));
-		ours = wire.speaker(
-			speakerConfig(
-				routerPeer({
-					asNumber: 65001,
-					address: addresses.router[family],
-					localAddress: addresses.node[family],
-					bfd: bfd(),
-				}),
-			),
-		);
+		bgpd = startDaemon('bgpd', bgpdConf(family, more));
+		const [address, localAddress] = [addresses.router[family], addresses.node[family]];
+		config = speakerConfig(routerPeer({ asNumber: 65001, address, localAddress, bfd: bfd() }));
+		ours = wire.speaker(config);
 		await bothUp();
 	};
 	const measured = async (t: TestContext, what: string, work: () => Promise<void>): Promise<void> => {
@@ -145,6 +142,26 @@ describe("BFD with FRR's bfdd", () => {
 		);
 		ours.child.kill('SIGCONT');
 		await bothUp();
+	});
+
+	it('ours killed, FRR with `check-control-plane-failure`: it keeps our route, and the kernel the one of FRR', async () => {
+		const restart = ' bgp graceful-restart\n bgp graceful-restart preserve-fw-state';
+		await start(
+			'ipv4',
+			`${restart}\n neighbor ${addresses.node.ipv4} remote-as 64512\n neighbor ${addresses.node.ipv4} bfd check-control-plane-failure`,
+		);
+		const monitor = await wire.monitor(wire.node);
+		for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+			await ours.end(signal);
+			await until('bfdd noticed', async () => (await frrPeer())?.status !== 'up');
+			assert.ok(
+				(await vtysh('show bgp ipv4 unicast')).includes(prefixes.node[0]),
+				`FRR keeps our route after ${signal}`,
+			);
+			ours = wire.speaker(config);
+			await bothUp();
+		}
+		assert.deepEqual(changesIn(monitor), []);
 	});
 
 	it('link-local addresses, one hop', async () => {
