@@ -1,7 +1,8 @@
 import { Worker } from 'node:worker_threads';
 import type { Logger } from '../../src/logging.ts';
-import { COUNTER, COUNTERS, type SessionReport } from './engine.ts';
+import { COUNTER, COUNTERS } from './engine.ts';
 import type { FromWorker, ToWorker } from './protocol.ts';
+import type { SessionReport } from './report.ts';
 import type { BfdSessionOptions, BfdSessionStatus, BfdStateChange } from './types.ts';
 
 /**

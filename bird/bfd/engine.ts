@@ -1,20 +1,19 @@
 import type { Timer, Timers } from '../timers.ts';
 import { type ControlPacket, decodeControl, encodeControl } from './packet.ts';
+import { looksDifferent, reportOf, type SessionReport } from './report.ts';
 import {
 	administrativelyDown,
 	configure,
 	deadline,
-	detectionTime,
 	expire,
 	newSession,
 	receive,
 	remoteDetectionTime,
 	type Session,
 	type Step,
-	transmitInterval,
 } from './session.ts';
 import { type BfdSockets, type Listener, MULTIHOP_PORT, type Sender, SINGLE_HOP_PORT } from './sockets.ts';
-import type { BfdSessionOptions, BfdSessionStatus, BfdStateChange } from './types.ts';
+import type { BfdSessionOptions, BfdStateChange } from './types.ts';
 
 /**
  * All BFD sessions on their sockets and timers: finds the session of a packet (RFC 5880 §6.8.6, RFC 5881 §3), runs it and
@@ -25,9 +24,6 @@ import type { BfdSessionOptions, BfdSessionStatus, BfdStateChange } from './type
 export const COUNTER = { sent: 0, received: 1, refused: 2 } as const;
 export type Counters = Int32Array;
 export const COUNTERS = 3;
-
-/** All of the status but the counters. */
-export type SessionReport = Omit<BfdSessionStatus, 'sent' | 'received' | 'refused'>;
 
 export type EngineHandlers = {
 	/** A state change has its report before it. */
@@ -57,6 +53,8 @@ type Live = {
 	/** Undefined while sockets cannot be opened. */
 	sockets: { readonly sender: Sender; readonly shared: Shared; readonly key: string } | undefined;
 	timer: Timer | undefined;
+	/** Sending failed: perhaps for an interface that is another one by now. */
+	broken: boolean;
 	/** AdminDown was told; forgotten soon. */
 	leaving: boolean;
 };
@@ -81,17 +79,6 @@ const keyOf = (options: BfdSessionOptions): string =>
 const sameSession = (a: BfdSessionOptions, b: BfdSessionOptions): boolean =>
 	keyOf(a) === keyOf(b) && a.address === b.address && a.profile.passive === b.profile.passive;
 
-const reported = [
-	'state',
-	'remoteState',
-	'effectiveTx',
-	'effectiveRx',
-	'remoteMinRx',
-	'remoteDesiredMinTx',
-	'remoteDetectMultiplier',
-	'remoteControlPlaneIndependent',
-] as const satisfies readonly (keyof Session)[];
-
 export const createEngine = ({ sockets, timers, wallClock }: EnginePorts, handlers: EngineHandlers): Engine => {
 	const lives = new Map<string, Live>();
 	const byDiscriminator = new Map<number, Live>();
@@ -102,24 +89,7 @@ export const createEngine = ({ sockets, timers, wallClock }: EnginePorts, handle
 	const report = (live: Live): void => {
 		const { session, options } = live;
 		if (live.leaving) return;
-		handlers.report({
-			peer: options.peer,
-			address: options.address,
-			localAddress: options.localAddress,
-			multihop: options.multihop,
-			state: session.state,
-			since: live.since.toISOString(),
-			lastError: live.lastError,
-			transmitInterval: transmitInterval(session),
-			detectionTime: detectionTime(session),
-			remote: {
-				state: session.remoteState,
-				transmitInterval: session.remoteDesiredMinTx / 1000,
-				receiveInterval: session.remoteMinRx / 1000,
-				detectMultiplier: session.remoteDetectMultiplier,
-				controlPlaneIndependent: session.remoteControlPlaneIndependent,
-			},
-		});
+		handlers.report(reportOf(options, session, live.since, live.lastError));
 	};
 
 	const fail = (live: Live, error: string): void => {
@@ -133,6 +103,7 @@ export const createEngine = ({ sockets, timers, wallClock }: EnginePorts, handle
 		for (const packet of packets) {
 			live.counters[COUNTER.sent] = (live.counters[COUNTER.sent] ?? 0) + 1;
 			live.sockets.sender.send(encodeControl(packet), (reason) => {
+				live.broken = true;
 				if (live.session.state !== 'Up') fail(live, `cannot send to ${live.options.address}: ${reason}`);
 			});
 		}
@@ -155,7 +126,7 @@ export const createEngine = ({ sockets, timers, wallClock }: EnginePorts, handle
 			live.since = wallClock();
 			live.lastError = session.state === 'Up' ? '' : session.state === 'Init' ? live.lastError : session.reason;
 		}
-		if (reported.some((field) => before[field] !== session[field])) report(live);
+		if (looksDifferent(before, session)) report(live);
 		if (before.state !== session.state && !live.leaving) {
 			handlers.changed({
 				peer: live.options.peer,
@@ -172,6 +143,8 @@ export const createEngine = ({ sockets, timers, wallClock }: EnginePorts, handle
 
 	const tick = (live: Live): void => {
 		live.timer = undefined;
+		if (live.broken && live.session.state === 'Down' && !live.leaving) reopen(live);
+		if (live.sockets === undefined) return;
 		const now = timers.now();
 		const { detectAt, state } = live.session;
 		const dead = detectAt !== undefined && detectAt <= now && (state === 'Up' || state === 'Init');
@@ -269,9 +242,19 @@ export const createEngine = ({ sockets, timers, wallClock }: EnginePorts, handle
 		arm(live);
 	};
 
+	const reopen = (live: Live): void => {
+		live.broken = false;
+		close(live);
+		open(live);
+	};
+
 	const forget = (live: Live): void => {
 		live.timer?.cancel();
 		byDiscriminator.delete(live.session.localDiscriminator);
+		close(live);
+	};
+
+	const close = (live: Live): void => {
 		if (live.sockets === undefined) return;
 		live.sockets.sender.close();
 		leaveListener(live.sockets.key, live.options.address);
@@ -333,6 +316,7 @@ export const createEngine = ({ sockets, timers, wallClock }: EnginePorts, handle
 				lastError: '',
 				sockets: undefined,
 				timer: undefined,
+				broken: false,
 				leaving: false,
 			};
 			lives.set(options.peer, live);

@@ -1,4 +1,4 @@
-import type { SessionReport } from './engine.ts';
+import type { SessionReport } from './report.ts';
 import type { BfdSessionOptions, BfdStateChange } from './types.ts';
 
 /** Messages between the speaker's thread and the BFD thread. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { COUNTER, COUNTERS, createEngine, type Engine, type SessionReport } from '../../bird/bfd/engine.ts';
+import { COUNTER, COUNTERS, createEngine, type Engine } from '../../bird/bfd/engine.ts';
 import { type ControlPacket, decodeControl, encodeControl } from '../../bird/bfd/packet.ts';
+import type { SessionReport } from '../../bird/bfd/report.ts';
 import type { BfdSockets } from '../../bird/bfd/sockets.ts';
 import type { TtlRule } from '../../bird/bfd/ttl-filter.ts';
 import { type BfdSessionOptions, type BfdStateChange, defaultBfdProfile } from '../../bird/bfd/types.ts';
@@ -93,7 +94,11 @@ describe('BFD engine', () => {
 			sender: ({ address }) => ({
 				ok: true,
 				socket: {
-					send: (bytes) => {
+					send: (bytes, failed) => {
+						if (failing !== undefined) {
+							failed(failing);
+							return;
+						}
 						const decoded = decodeControl(bytes);
 						assert.ok(decoded.ok);
 						sent.push({ to: address, packet: decoded.packet });
@@ -219,6 +224,22 @@ describe('BFD engine', () => {
 		assert.match(reports.at(-1)?.lastError ?? '', /another process/);
 		failing = undefined;
 		clock.pass(2_100);
+		assert.ok(sent.length > 0);
+	});
+
+	it('when sending fails while down, sockets are opened anew: an interface may be another one by now', () => {
+		engine.add(options, counters);
+		clock.pass(100);
+		const first = inbound.get('192.0.2.1 3784');
+		failing = 'ENODEV';
+		clock.pass(3_000);
+		assert.match(reports.at(-1)?.lastError ?? '', /ENODEV/);
+		assert.equal(inbound.size, 0);
+		failing = undefined;
+		clock.pass(2_100);
+		assert.notEqual(inbound.get('192.0.2.1 3784'), first);
+		sent = [];
+		clock.pass(1_000);
 		assert.ok(sent.length > 0);
 	});
 
