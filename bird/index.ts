@@ -4,8 +4,10 @@ import { createBfd } from './bfd/bfd.ts';
 import type { SpeakerConfig } from './config.ts';
 import { createFib } from './fib/fib.ts';
 import type { Fib, FibStatus } from './fib/types.ts';
+import { lookAt, type RouteAnswer, type RouteQuery } from './looking-glass.ts';
 import type { Done } from './peer-session-types.ts';
 import { createRib } from './rib/rib.ts';
+import type { Rib } from './rib/types.ts';
 import { createSpeaker, type Speaker, type SpeakerStatus } from './speaker.ts';
 import { systemTimers } from './timers.ts';
 import { tcpTransport } from './transport/tcp.ts';
@@ -15,6 +17,7 @@ import { tcpTransport } from './transport/tcp.ts';
 export type { BfdSessionStatus } from './bfd/types.ts';
 export type { PeerConfig, SpeakerConfig } from './config.ts';
 export type { FibStatus } from './fib/types.ts';
+export type { RouteAnswer, RouteLine, RouteQuery } from './looking-glass.ts';
 export type { Done, PeerSessionStatus } from './peer-session-types.ts';
 export type { SpeakerStatus } from './speaker.ts';
 
@@ -29,6 +32,7 @@ export type Bird = {
 	/** As Speaker's: by name, address or `*`. */
 	readonly clear: (peer: string, message?: string) => Done;
 	readonly refresh: (peer: string, direction: 'in' | 'out') => Done;
+	readonly routes: (query: RouteQuery) => RouteAnswer;
 	/** Returns when all that was received so far is in the kernel. */
 	readonly flush: () => Promise<void>;
 	/** The same, read back from the kernel; what was not there, in words. */
@@ -55,6 +59,7 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 	let config = initial;
 	let fib: Fib;
 	let speaker: Speaker;
+	let rib: Rib;
 	let running = false;
 	/** Starts, stops and rebuilds follow one another. */
 	let last: Promise<void> = Promise.resolve();
@@ -66,7 +71,7 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 	const build = (): void => {
 		const { asNumber, routerId, maximumPaths } = config;
 		fib = createFib({ kernel, log: log.child({ part: 'fib' }), prefSrc: prefSrcOf(config), maximumPaths });
-		const rib = createRib({ asNumber, maximumPaths, routerId, clusterId: config.clusterId ?? routerId });
+		rib = createRib({ asNumber, maximumPaths, routerId, clusterId: config.clusterId ?? routerId });
 		speaker = createSpeaker({
 			config,
 			rib,
@@ -116,6 +121,7 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 				if (wasRunning) await start();
 			}),
 		status: () => ({ ...speaker.status(), fib: fib.status() }),
+		routes: (query) => lookAt(rib, query),
 		clear: (peer, message) => speaker.clear(peer, message),
 		refresh: (peer, direction) => speaker.refresh(peer, direction),
 		flush,

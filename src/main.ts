@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
+import type { BgpOptions, RoutesOptions } from './cli/bgp.ts';
 import type { ExplainOptions } from './cli/explain.ts';
 import type { FlowsOptions } from './cli/flows.ts';
 
@@ -87,6 +88,46 @@ program
 	.action(async (options: FlowsOptions) => {
 		const { flows } = await import('./cli/flows.ts');
 		await flows(options);
+	});
+
+const bgp = program.command('bgp').description("this node's BGP sessions and routes");
+const bgpOptions = (command: Command): Command =>
+	command
+		.option(...daemonOption)
+		.option('--socket <path>', "bird's control socket (default: bird.sock in runDir)")
+		.option('-o, --output <format>', 'text or json', 'text');
+bgpOptions(bgp.command('peers'))
+	.description('sessions, their state and why they are not up')
+	.argument('[peer]', 'only this one, by name or address')
+	.action(async (peer: string | undefined, options: BgpOptions) => {
+		const { peers } = await import('./cli/bgp.ts');
+		await peers(peer, options);
+	});
+bgpOptions(bgp.command('routes'))
+	.description('best routes; with a prefix or an address every path to it and why it is used or not')
+	.argument('[prefix]', 'a prefix, or an address: then all that lead to it')
+	.option('--in <peer>', 'what the peer tells us')
+	.option('--out <peer>', 'what we tell the peer')
+	.option('--all', 'every path, and why it is used or not')
+	.action(async (prefix: string | undefined, options: RoutesOptions) => {
+		const { routes } = await import('./cli/bgp.ts');
+		await routes(prefix, options);
+	});
+bgpOptions(bgp.command('refresh'))
+	.description('ask a peer for all its routes again, without ending the session')
+	.argument('<peer>', "name or address, '*' for all")
+	.option('--out', 'tell it all of ours again instead')
+	.action(async (peer: string, options: BgpOptions & { out?: boolean }) => {
+		const { refresh } = await import('./cli/bgp.ts');
+		await refresh(peer, options);
+	});
+bgpOptions(bgp.command('clear'))
+	.description('end a session and start it anew; one that was kept down too')
+	.argument('<peer>', "name or address, '*' for all")
+	.option('-m, --message <text>', 'what the peer is told (RFC 9003)', '')
+	.action(async (peer: string, options: BgpOptions & { message: string }) => {
+		const { clear } = await import('./cli/bgp.ts');
+		await clear(peer, options);
 	});
 
 if (process.argv[2] === 'lab') {

@@ -19,6 +19,15 @@ export type DecisionOptions = {
 	readonly metricOf: (nextHop: string) => number | undefined;
 };
 
+/** What became of one path, and why. */
+export type Verdict = { readonly use: 'best' | 'multipath' | 'none'; readonly reason: string };
+
+export type DecisionProcess = {
+	readonly decide: Decide;
+	/** For people. */
+	readonly why: (prefix: string, paths: readonly Path[]) => ReadonlyMap<Path, Verdict>;
+};
+
 export type Decide = (prefix: string, paths: readonly Path[]) => Decision | undefined;
 
 /** What the steps compare, worked out once per attributes object. */
@@ -89,7 +98,13 @@ const keepLowest = (paths: readonly Path[], rank: (path: Path) => number): reado
 	return kept === paths.length ? paths : paths.filter((path) => rank(path) === lowest);
 };
 
-export const createDecide = ({ asNumber, routerId, clusterId, maximumPaths, metricOf }: DecisionOptions): Decide => {
+export const createDecision = ({
+	asNumber,
+	routerId,
+	clusterId,
+	maximumPaths,
+	metricOf,
+}: DecisionOptions): DecisionProcess => {
 	const factsByAttributes = new WeakMap<PathAttributes, Facts>();
 	const ranks = new WeakMap<PathSource, Rank>();
 
@@ -125,11 +140,15 @@ export const createDecide = ({ asNumber, routerId, clusterId, maximumPaths, metr
 	const metric = (path: Path): number | undefined =>
 		path.attributes.nextHop === undefined ? undefined : metricOf(path.attributes.nextHop);
 
-	const usable = (path: Path): boolean => {
-		if (path.source.kind === 'local') return true;
+	/** Why a path cannot be used at all. */
+	const unusable = (path: Path): string | undefined => {
+		if (path.source.kind === 'local') return undefined;
 		const { loop, ownAS } = factsOf(path.attributes);
-		return !loop && ownAS <= (path.source.allowOwnAS ?? 0) && metric(path) !== undefined;
+		if (loop) return 'it began with us or went through our cluster';
+		if (ownAS > (path.source.allowOwnAS ?? 0)) return `our AS ${asNumber} is in its path`;
+		return metric(path) === undefined ? `next hop ${path.attributes.nextHop} cannot be reached` : undefined;
 	};
+	const usable = (path: Path): boolean => unusable(path) === undefined;
 
 	/** §9.1.2.2 c: a path goes when another of the same neighbour AS has a lower MED. */
 	const withoutHigherMed = (paths: readonly Path[]): readonly Path[] => {
@@ -159,23 +178,52 @@ export const createDecide = ({ asNumber, routerId, clusterId, maximumPaths, metr
 		return a.source.peer < b.source.peer ? -1 : 1;
 	};
 
-	return (prefix, paths) => {
+	/** §9.1.1 and §9.1.2.2, each with what it says of the paths it takes away. */
+	const steps: readonly { readonly lost: string; readonly keep: (paths: readonly Path[]) => readonly Path[] }[] = [
+		{
+			lost: 'there is one of our own',
+			keep: (paths) => keepLowest(paths, (path) => (path.source.kind === 'local' ? 0 : 1)),
+		},
+		// Before all preference: what leads nowhere, perhaps, is better than nothing only.
+		{ lost: 'its peer may be dead (BFD)', keep: (paths) => keepLowest(paths, (path) => (path.doubtful ? 1 : 0)) },
+		{
+			lost: 'another has a higher LOCAL_PREF',
+			keep: (paths) => keepLowest(paths, (path) => -factsOf(path.attributes).localPref),
+		},
+		{
+			lost: 'another has a shorter AS_PATH',
+			keep: (paths) => keepLowest(paths, (path) => factsOf(path.attributes).pathLength),
+		},
+		{
+			lost: 'another has a better ORIGIN',
+			keep: (paths) => keepLowest(paths, (path) => factsOf(path.attributes).origin),
+		},
+		{
+			lost: 'another of the same neighbour AS has a lower MED',
+			keep: (paths) => (paths.length > 1 ? withoutHigherMed(paths) : paths),
+		},
+		{
+			lost: 'another is of an external peer',
+			keep: (paths) => keepLowest(paths, (path) => (path.source.kind === 'ebgp' ? 0 : 1)),
+		},
+		{
+			lost: 'the next hop of another is nearer',
+			keep: (paths) => keepLowest(paths, (path) => metric(path) ?? Number.POSITIVE_INFINITY),
+		},
+	];
+
+	const decide: Decide = (prefix, paths) => {
 		const only = paths.length === 1 ? paths[0] : undefined;
 		if (only !== undefined) return usable(only) ? { prefix, best: only, multipath: paths } : undefined;
 		let left: readonly Path[] = paths.filter(usable);
-		const local = left.find((path) => path.source.kind === 'local');
-		if (local !== undefined) return { prefix, best: local, multipath: [local] };
-		// Before all preference: what leads nowhere, perhaps, is better than nothing only.
-		left = keepLowest(left, (path) => (path.doubtful ? 1 : 0));
-		left = keepLowest(left, (path) => -factsOf(path.attributes).localPref);
-		left = keepLowest(left, (path) => factsOf(path.attributes).pathLength);
-		left = keepLowest(left, (path) => factsOf(path.attributes).origin);
-		if (left.length > 1) left = withoutHigherMed(left);
-		left = keepLowest(left, (path) => (path.source.kind === 'ebgp' ? 0 : 1));
-		left = keepLowest(left, (path) => metric(path) ?? Number.POSITIVE_INFINITY);
+		for (const step of steps) {
+			if (left.length < 2) break;
+			left = step.keep(left);
+		}
 		if (left.length > 1) left = left.toSorted(byIdentity);
 		const best = left[0];
 		if (best === undefined) return undefined;
+		if (best.source.kind === 'local') return { prefix, best, multipath: [best] };
 		const nextHops = new Set<string | undefined>();
 		const multipath: Path[] = [];
 		for (const path of left) {
@@ -186,4 +234,39 @@ export const createDecide = ({ asNumber, routerId, clusterId, maximumPaths, metr
 		}
 		return { prefix, best, multipath };
 	};
+
+	const why = (prefix: string, paths: readonly Path[]): ReadonlyMap<Path, Verdict> => {
+		const verdicts = new Map<Path, Verdict>();
+		for (const path of paths) {
+			const reason = unusable(path);
+			if (reason !== undefined) verdicts.set(path, { use: 'none', reason });
+		}
+		let left: readonly Path[] = paths.filter(usable);
+		for (const { lost, keep } of steps) {
+			const kept = keep(left);
+			for (const path of left) if (!kept.includes(path)) verdicts.set(path, { use: 'none', reason: lost });
+			if (kept.length === 1 && left.length > 1)
+				verdicts.set(kept[0] as Path, { use: 'best', reason: `of all others: ${lost}` });
+			left = kept;
+		}
+		const decision = decide(prefix, paths);
+		for (const path of left) {
+			if (path !== decision?.best) {
+				const parallel = decision?.multipath.includes(path) === true;
+				const reason = parallel
+					? 'as good as the best but for its router'
+					: 'it has the next hop of another, or there are enough';
+				verdicts.set(path, { use: parallel ? 'multipath' : 'none', reason });
+			} else if (!verdicts.has(path)) {
+				const reason =
+					left.length > 1 ? 'of equal ones the router with the lowest identifier' : 'the only one that can be used';
+				verdicts.set(path, { use: 'best', reason });
+			}
+		}
+		return verdicts;
+	};
+
+	return { decide, why };
 };
+
+export const createDecide = (options: DecisionOptions): Decide => createDecision(options).decide;

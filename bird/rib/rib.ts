@@ -2,7 +2,7 @@ import type { PathAttributes } from 'bgp-js-lite';
 import { familyOf } from '../../src/net/ip.ts';
 import { type AdjRibOut, createAdjRibOut } from './adj-rib-out.ts';
 import { createInterner } from './attributes.ts';
-import { createDecide } from './decision.ts';
+import { createDecision } from './decision.ts';
 import { createExporters } from './export.ts';
 import type { Decision, Path, PathSource, Rib, RibFamily, RibPeer } from './types.ts';
 
@@ -79,7 +79,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 	const changed = new Set<Entry>();
 	let nextHopSet: ReadonlySet<string> | undefined;
 
-	const decidePrefix = createDecide({
+	const { decide: decidePrefix, why } = createDecision({
 		asNumber,
 		maximumPaths,
 		metricOf: (nextHop) => metrics.get(nextHop),
@@ -319,6 +319,14 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 			const table = new Map<string, Decision>();
 			for (const { prefix, decision } of entries.values()) if (decision !== undefined) table.set(prefix, decision);
 			return table;
+		},
+		prefixes: () => entries.keys(),
+		explain: (prefix) => {
+			decide();
+			const entry = entries.get(prefix);
+			if (entry === undefined) return [];
+			const verdicts = why(prefix, entry.paths);
+			return entry.paths.map((path) => ({ path, ...(verdicts.get(path) ?? { use: 'none', reason: '' }) }));
 		},
 		counts: (name) => {
 			const peer = peers.get(name);

@@ -107,6 +107,12 @@ export type Rib = {
 	readonly adjRibIn: (peer: string) => readonly Path[];
 	readonly adjRibOut: (peer: string) => ReadonlyMap<string, PathAttributes>;
 	readonly locRib: () => ReadonlyMap<string, Decision>;
+	/** All that have a path. */
+	readonly prefixes: () => Iterable<string>;
+	/** Every path to a prefix, what it is used for and why. */
+	readonly explain: (
+		prefix: string,
+	) => readonly { readonly path: Path; readonly use: 'best' | 'multipath' | 'none'; readonly reason: string }[];
 	readonly counts: (peer: string) => {
 		readonly received: number;
 		readonly receivedByFamily: { readonly 4: number; readonly 6: number };

@@ -6,22 +6,34 @@ import { loadSettings } from '../config.ts';
 
 export type SocketOptions = { readonly config?: string; readonly socket?: string };
 
-/** Path of felix's control socket by option or settings, or why there is none. */
-export const felixSocket = (options: SocketOptions): { readonly path: string } | { readonly error: string } => {
+type Daemon = 'felix' | 'bird';
+
+/** Path of a daemon's control socket by option or settings, or why there is none. */
+export const daemonSocket = (
+	daemon: Daemon,
+	options: SocketOptions,
+): { readonly path: string } | { readonly error: string } => {
 	if (options.socket !== undefined) return { path: options.socket };
 	const loaded = loadSettings(options.config, process.env);
-	return loaded.ok ? { path: join(loaded.settings.runDir, 'felix.sock') } : { error: loaded.error };
+	return loaded.ok ? { path: join(loaded.settings.runDir, `${daemon}.sock`) } : { error: loaded.error };
 };
 
+export const felixSocket = (options: SocketOptions): { readonly path: string } | { readonly error: string } =>
+	daemonSocket('felix', options);
+
 /** The answer as it begins to come, or why nobody answers. */
-export const askDaemon = (socketPath: string, path: string): Promise<IncomingMessage | string> =>
+export const askDaemon = (
+	socketPath: string,
+	path: string,
+	{ daemon = 'felix', method = 'GET' }: { readonly daemon?: Daemon; readonly method?: 'GET' | 'POST' } = {},
+): Promise<IncomingMessage | string> =>
 	new Promise((resolve) => {
-		const call = request({ socketPath, path, agent: false }, resolve);
+		const call = request({ socketPath, path, method, agent: false }, resolve);
 		call.on('error', (error: NodeJS.ErrnoException) => {
 			const down = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
 			resolve(
 				down
-					? `No daemon answers at ${socketPath}. Is manx felix running on this node? Else give --socket PATH.`
+					? `No daemon answers at ${socketPath}. Is manx ${daemon} running on this node? Else give --socket PATH.`
 					: `The daemon at ${socketPath} cannot be asked: ${error.message}`,
 			);
 		});

@@ -7,6 +7,7 @@ import { type BGPConfiguration, type BGPPeer, keyOf, type Node } from '../api/ob
 import type { DatastoreEvent } from '../datastore/datastore.ts';
 import type { InterfaceAddress } from '../kernel/kernel.ts';
 import { openKernel } from '../kernel/open-kernel.ts';
+import { birdRoutes } from './bird-routes.ts';
 import { type Module, type ModuleContext, runDaemon } from './daemon.ts';
 import { type PasswordOf, speakerConfigOf } from './speaker-config.ts';
 
@@ -113,6 +114,7 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 	};
 
 	return {
+		routes: birdRoutes(() => bird),
 		onEvent,
 		start: async () => {
 			interfaces = await kernel.listAddresses();

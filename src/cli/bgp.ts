@@ -1,0 +1,127 @@
+import type { PeerSessionStatus, RouteAnswer, RouteLine } from '../../bird/index.ts';
+import { table } from '../lab/table.ts';
+import { askDaemon, daemonSocket, readBody, type SocketOptions } from './control-client.ts';
+
+/** `manx bgp`: sessions and routes of this node's speaker, and what an operator does to them. */
+
+export type BgpOptions = SocketOptions & { readonly output: string };
+export type RoutesOptions = BgpOptions & {
+	readonly in?: string;
+	readonly out?: string;
+	readonly all?: boolean;
+};
+
+const fail = (reason: string): undefined => {
+	console.error(`manx bgp: ${reason}`);
+	process.exitCode = 2;
+};
+
+const ask = async (options: BgpOptions, path: string, method: 'GET' | 'POST' = 'GET'): Promise<unknown> => {
+	if (!['text', 'json'].includes(options.output)) return fail(`There is no output '${options.output}': text or json.`);
+	const socket = daemonSocket('bird', options);
+	if ('error' in socket) return fail(socket.error);
+	const answer = await askDaemon(socket.path, path, { daemon: 'bird', method });
+	if (typeof answer === 'string') return fail(answer);
+	const body = JSON.parse(await readBody(answer)) as { error?: string; reason?: string };
+	if (answer.statusCode !== 200) return fail(`${body.error ?? body.reason ?? `status ${answer.statusCode}`}.`);
+	return body;
+};
+
+const ago = (seconds: number): string => {
+	const [days, hours, minutes] = [
+		Math.floor(seconds / 86_400),
+		Math.floor(seconds / 3600) % 24,
+		Math.floor(seconds / 60) % 60,
+	];
+	if (days > 0) return `${days}d ${hours}h`;
+	return hours > 0 ? `${hours}h ${minutes}m` : minutes > 0 ? `${minutes}m ${seconds % 60}s` : `${seconds}s`;
+};
+
+export const peersText = (sessions: readonly PeerSessionStatus[], now: number): string => {
+	if (sessions.length === 0) return 'There are no peers.';
+	const rows = sessions.map((one) => [
+		one.name,
+		one.address,
+		one.asNumber === 0 ? 'any' : String(one.asNumber),
+		one.held === undefined ? one.state : 'Held',
+		ago(Math.max(0, Math.floor((now - Date.parse(one.since)) / 1000))),
+		String(one.received),
+		String(one.advertised),
+		one.state === 'Established'
+			? one.gracefulRestart.helping
+				? 'stale routes kept'
+				: ''
+			: (one.held ?? one.lastError),
+	]);
+	return table(['PEER', 'ADDRESS', 'AS', 'STATE', 'SINCE', 'RECEIVED', 'TOLD', ''], rows);
+};
+
+export const peers = async (peer: string | undefined, options: BgpOptions): Promise<void> => {
+	const status = (await ask(options, '/status')) as { sessions?: readonly PeerSessionStatus[] } | undefined;
+	if (status === undefined) return;
+	const all = status.sessions ?? [];
+	const sessions = all.filter(({ name, address }) => peer === undefined || name === peer || address === peer);
+	if (peer !== undefined && sessions.length === 0) {
+		fail(`there is no peer ${peer}; there are ${all.map(({ name }) => name).join(', ') || 'none'}.`);
+		return;
+	}
+	console.log(options.output === 'json' ? JSON.stringify(sessions, null, 2) : peersText(sessions, Date.now()));
+};
+
+const useMark = { best: '*', multipath: '=', none: '' } as const;
+
+export const routesText = (routes: readonly RouteLine[]): string => {
+	if (routes.length === 0) return 'There are no such routes.';
+	const reasons = routes.some(({ reason }) => reason !== undefined);
+	const rows = routes.map((route) => [
+		useMark[route.use ?? 'none'],
+		route.prefix,
+		route.nextHop,
+		route.peer,
+		route.localPref === undefined ? '' : String(route.localPref),
+		route.med === undefined ? '' : String(route.med),
+		route.asPath === '' ? `(${route.origin})` : `${route.asPath} (${route.origin})`,
+		route.communities.join(' '),
+		...(reasons ? [`${route.stale ? 'stale; ' : ''}${route.reason ?? ''}`] : [route.stale ? 'stale' : '']),
+	]);
+	const text = table(
+		['', 'PREFIX', 'NEXT HOP', 'PEER', 'PREF', 'MED', 'PATH', 'COMMUNITIES', reasons ? 'WHY' : ''],
+		rows,
+	);
+	return routes.some(({ use }) => use !== undefined) ? `${text}\n\n* best, = used beside it` : text;
+};
+
+export const routes = async (prefix: string | undefined, options: RoutesOptions): Promise<void> => {
+	const { in: from, out: to, all } = options;
+	if ([from, to, all].filter((one) => one !== undefined).length > 1) {
+		fail('--in, --out and --all are different tables: give one.');
+		return;
+	}
+	// One prefix: every path to it, and why.
+	const which = from !== undefined ? 'in' : to !== undefined ? 'out' : all || prefix !== undefined ? 'all' : 'best';
+	const peer = from ?? to;
+	const query = new URLSearchParams({
+		table: which,
+		...(peer !== undefined && { peer }),
+		...(prefix !== undefined && { prefix }),
+	});
+	const answer = (await ask(options, `/bgp/routes?${query}`)) as Extract<RouteAnswer, { ok: true }> | undefined;
+	if (answer === undefined) return;
+	console.log(options.output === 'json' ? JSON.stringify(answer.routes, null, 2) : routesText(answer.routes));
+};
+
+const done = (options: BgpOptions, text: string): void => {
+	console.log(options.output === 'json' ? JSON.stringify({ ok: true }) : text);
+};
+
+export const refresh = async (peer: string, options: BgpOptions & { readonly out?: boolean }): Promise<void> => {
+	const query = new URLSearchParams({ peer, direction: options.out ? 'out' : 'in' });
+	if ((await ask(options, `/bgp/refresh?${query}`, 'POST')) === undefined) return;
+	done(options, options.out ? 'All routes are told again.' : 'The peer is asked for all its routes.');
+};
+
+export const clear = async (peer: string, options: BgpOptions & { readonly message: string }): Promise<void> => {
+	const query = new URLSearchParams({ peer, message: options.message });
+	if ((await ask(options, `/bgp/clear?${query}`, 'POST')) === undefined) return;
+	done(options, 'The session was ended and starts anew.');
+};
