@@ -67,6 +67,8 @@ type Job = {
 	due: number;
 	/** When Events may be forgotten: then they are said again, which says nothing new as long as they are not. */
 	forgottenAt: number;
+	/** In a row. */
+	failures: number;
 	/** Events said. */
 	readonly told: Set<string>;
 };
@@ -90,7 +92,8 @@ export const createProblemReporter = (options: ProblemReporterOptions): ProblemR
 	let refilledAt = clock.now();
 	let pausedUntil = 0;
 	let pause = wait.first;
-	let complained = '';
+	/** When each failure was logged. */
+	const logged = new Map<string, number>();
 	let cancel = (): void => {};
 
 	const jitter = (): number =>
@@ -122,7 +125,7 @@ export const createProblemReporter = (options: ProblemReporterOptions): ProblemR
 			const job = jobs.get(object);
 			if (job === undefined) {
 				const due = clock.now() + jitter();
-				jobs.set(object, { kind: kind as Kind, key, found, text, due, forgottenAt: 0, told: new Set() });
+				jobs.set(object, { kind: kind as Kind, key, found, text, due, forgottenAt: 0, failures: 0, told: new Set() });
 			} else if (job.text !== text) {
 				Object.assign(job, { found, text, due: Math.min(job.due, clock.now() + jitter()) });
 			}
@@ -176,12 +179,16 @@ export const createProblemReporter = (options: ProblemReporterOptions): ProblemR
 			job.due = now + jitter();
 			return;
 		}
-		const reason = `${job.kind} ${job.key} cannot be told what is wrong with it: ${failure.reason}`;
-		if (complained !== failure.reason) log.warn({}, `${reason}. It is tried again.`);
-		complained = failure.reason;
+		for (const [reason, at] of logged) if (now - at >= again) logged.delete(reason);
+		if (!logged.has(failure.reason)) {
+			logged.set(failure.reason, now);
+			const about = `${job.kind} ${job.key}`;
+			log.warn({}, `what is found of ${about} cannot be told on the object: ${failure.reason}. It is tried again.`);
+		}
 		// What is wrong with one object must not keep the others waiting; what is wrong with the server is wrong with all.
-		job.due = now + wait.last;
-		const onlyThis = failure.code >= 400 && failure.code < 500 && ![401, 403, 429].includes(failure.code);
+		job.due = now + Math.min(again, wait.last * 2 ** job.failures);
+		job.failures++;
+		const onlyThis = failure.code >= 400 && failure.code < 500 && ![401, 429].includes(failure.code);
 		if (onlyThis) return;
 		job.due = pausedUntil = now + Math.max(pause * (0.5 + clock.random() / 2), failure.retryAfter);
 		pause = Math.min(pause * 2, wait.last);
@@ -190,8 +197,9 @@ export const createProblemReporter = (options: ProblemReporterOptions): ProblemR
 	const work = async (): Promise<void> => {
 		look();
 		const due = [...jobs.values()].filter((job) => job.due <= clock.now());
-		// Those with something wrong first.
-		for (const job of due.sort((a, b) => Number(b.found.length > 0) - Number(a.found.length > 0))) {
+		// Those with something wrong first, those that failed last.
+		const rank = ({ found, failures }: Job): number => (failures > 0 ? 2 : found.length > 0 ? 0 : 1);
+		for (const job of due.sort((a, b) => rank(a) - rank(b) || a.due - b.due)) {
 			if (closed || clock.now() < pausedUntil) break;
 			if (job.forgottenAt <= clock.now()) {
 				job.told.clear();
@@ -204,7 +212,7 @@ export const createProblemReporter = (options: ProblemReporterOptions): ProblemR
 				continue;
 			}
 			pause = wait.first;
-			complained = '';
+			job.failures = 0;
 			job.due = job.forgottenAt;
 		}
 		schedule();
