@@ -59,12 +59,11 @@ export const peerProblemsOf = (cluster: Cluster, mesh: boolean, peers: readonly 
 		const before = elders.get(peerIP) ?? [];
 		elders.set(peerIP, [...before, peer]);
 		for (const elder of before) {
-			const both = nodes.filter((one) => selects(one) && peerSelector(elder)(one));
-			const [first] = both;
-			if (first === undefined) continue;
-			const more = both.length === 1 ? '' : ` and ${both.length - 1} more`;
-			const why = `${peerIP} is that of BGPPeer ${elder.metadata.name} too, which is older and keeps it on Node ${first.name}`;
-			found('DuplicatePeer', `${why}${more}; delete one, or give each nodes of its own`);
+			const elderSelects = peerSelector(elder);
+			if (!nodes.some((one) => selects(one) && elderSelects(one))) continue;
+			// No node's name here: each that comes or goes would make it another Event.
+			const why = `${peerIP} is that of BGPPeer ${elder.metadata.name} too, which is older and keeps it on nodes of both`;
+			found('DuplicatePeer', `${why}; delete one, or give each nodes of its own`);
 			break;
 		}
 	}

@@ -128,6 +128,74 @@ describe('speaker configuration', () => {
 		assert.equal(problems[0]?.field, 'spec.peerIP');
 	});
 
+	it('refuses peers at the own address and at that of an elder BGPPeer, in the same words on every node', () => {
+		const named = (name: string, created: string, spec: object): BGPPeer => {
+			const made = peer({ asNumber: 1, ...spec });
+			return { ...made, metadata: { ...made.metadata, name, creationTimestamp: created } };
+		};
+		const general = validate({
+			apiVersion: 'manx.dev/v1',
+			kind: 'BGPConfiguration',
+			metadata: { name: 'default' },
+			spec: { nodeToNodeMeshEnabled: false },
+		});
+		assert.ok(general.type === 'object' && general.object.kind === 'BGPConfiguration');
+		const configuration = general.object;
+		const peers = [
+			named('self', '', { peerIP: '192.0.2.11', nodeSelector: { matchLabels: { rack: 'n1' } } }),
+			named('reflector', '', { peerIP: '192.0.2.11', node: 'n2' }),
+			named('young', '2026-01-02T00:00:00Z', { peerIP: '192.0.2.1' }),
+			named('elder', '2026-01-01T00:00:00Z', { peerIP: '192.0.2.1', node: 'n1' }),
+			named('link1', '', { peerIP: 'fe80::1', interface: 'eth0' }),
+			named('link2', '', { peerIP: 'fe80::1', interface: 'eth1' }),
+		];
+		const on = (nodeName: string, address: string) =>
+			speakerConfigOf({ ...base, configuration, nodeName, addresses: { 4: address }, peers: peers.reverse() });
+		const [first, second] = [on('n1', '192.0.2.11'), on('n2', '192.0.2.12')];
+		assert.deepEqual(first.problems, second.problems);
+		assert.deepEqual(
+			first.problems.map(({ object, code, node: here }) => [object, code, here]),
+			[
+				['BGPPeer self', 'PeerIsSelf', undefined],
+				['BGPPeer young', 'DuplicatePeer', undefined],
+			],
+		);
+		const names = ({ config }: typeof first) => config?.peers.map(({ name }) => name);
+		assert.deepEqual(names(first), ['peer/elder', 'peer/link1', 'peer/link2']);
+		assert.deepEqual(names(second), ['peer/link1', 'peer/link2', 'peer/reflector', 'peer/young']);
+	});
+
+	it('refuses a peer at the address of the setting nodeAddress, as a finding of this node', () => {
+		const { config, problems } = speakerConfigOf({
+			...base,
+			addresses: { 4: '198.51.100.1' },
+			peers: [peer({ peerIP: '198.51.100.1', asNumber: 1 })],
+		});
+		assert.deepEqual(
+			config?.peers.map(({ name }) => name),
+			['mesh/n2'],
+		);
+		assert.deepEqual(
+			problems.map(({ code, node: here }) => [code, here]),
+			[['PeerIsSelf', 'n1']],
+		);
+	});
+
+	for (const spec of [
+		{ peerIP: '224.0.0.5' },
+		{ peerIP: '0.0.0.0' },
+		{ peerIP: '255.255.255.255' },
+		{ peerIP: 'ff02::1' },
+		{ peerIP: '::' },
+		{ peerIP: '192.0.2.1', asNumber: 23456 },
+		{ peerIP: '192.0.2.1', asNumber: 0 },
+	]) {
+		it(`refuses ${JSON.stringify(spec)}`, () => {
+			const raw = { apiVersion: 'manx.dev/v1', kind: 'BGPPeer', metadata: { name: 'tor' } };
+			assert.equal(validate({ ...raw, spec: { asNumber: 1, ...spec } }).type, 'refused');
+		});
+	}
+
 	it('is none while the node is unknown', () => {
 		const { config, problems } = speakerConfigOf({ ...base, nodeName: 'nx', addresses });
 		assert.equal(config, undefined);
