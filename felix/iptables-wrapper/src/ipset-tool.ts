@@ -28,8 +28,20 @@ export const parseIpsetSave = (text: string, prefix: string): Map<string, SavedS
 	return sets;
 };
 
-/** One line of a restore: what it does, to which set. */
-export type Line = { readonly text: string; readonly set: string; readonly verb: 'create' | 'add' | 'del' | 'other' };
+/** One line of a restore: what it does, to which set. Hundreds of thousands at a start: those of members have no text. */
+export type Line = { readonly verb: 'create' | 'other'; readonly set: string; readonly text: string } | MemberLine;
+
+export type MemberLine = {
+	readonly verb: 'add' | 'del';
+	readonly set: string;
+	/** The set's name for now. */
+	readonly place: string;
+	readonly family: Family;
+	readonly member: string;
+};
+
+export const textOf = (line: Line): string =>
+	'text' in line ? line.text : `${line.verb} ${line.place} ${line.member}`;
 
 export type Refused = { readonly line: Line; readonly reason: string };
 
@@ -64,7 +76,7 @@ export const createIpsetTool = (run: Run, prefix: string): IpsetTool => {
 		const refused: Refused[] = [];
 		let lines = all;
 		while (lines.length > 0) {
-			const input = `${lines.map((line) => line.text).join('\n')}\n`;
+			const input = `${lines.map(textOf).join('\n')}\n`;
 			const { code, stderr } = await run('ipset', ['restore', '-exist'], input);
 			if (code === 0) break;
 			const match = /Error in line (\d+): ([^\n]*)/.exec(stderr);

@@ -1,5 +1,5 @@
 /** Keeps sets as wanted; contract in types.ts. What the kernel holds is remembered, so an apply writes without reading. */
-import { createIpsetTool, type Line, type Refused, type RestoreResult } from './ipset-tool.ts';
+import { createIpsetTool, type Line, type Refused, type RestoreResult, textOf } from './ipset-tool.ts';
 import { beyond, createText, type Kept, maxelem, missingFrom, parseCreate, sizeOf } from './kept-set.ts';
 import { canonicalMembers } from './members.ts';
 import { createSerial } from './serial.ts';
@@ -29,7 +29,7 @@ export type SetChange = { readonly set: string; readonly family: Family } & (
 /** What was last written of a set; `exact` once nothing else is left in it. */
 type Written = { readonly members: ReadonlySet<string>; readonly exact: boolean };
 
-const line = (verb: Line['verb'], set: string, text: string): Line => ({ verb, set, text });
+const line = (verb: 'create' | 'other', set: string, text: string): Line => ({ verb, set, text });
 const lost = (refused: readonly Refused[]): boolean =>
 	refused.some(({ reason }) => /does not exist|already exists/.test(reason));
 
@@ -43,13 +43,14 @@ const summary = (problems: readonly string[]): ToolError | undefined => {
 const stillUsed = (set: string): string =>
 	`Set ${set} cannot be destroyed, a rule still uses it: take the rule out; the set goes with the next apply.`;
 
-const explain = ({ line: { set, text, verb }, reason }: Refused): string => {
+const explain = ({ line: at, reason }: Refused): string => {
+	const { set, verb } = at;
 	if (/in use by a kernel component/.test(reason)) {
 		return verb === 'other'
 			? stillUsed(set)
 			: `Set ${set} is there with another type or family, and a rule uses it: give the new one another name.`;
 	}
-	return `ipset refused "${text}": ${reason}. Correct or remove it; the rest was written.`;
+	return `ipset refused "${textOf(at)}": ${reason}. Correct or remove it; the rest was written.`;
 };
 
 export const createIpsets = (options: IpsetsOptions): Ipsets => {
@@ -126,7 +127,8 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		}
 		let kept = known;
 		let place = name;
-		const add = (member: string): number => work.lines.push(line('add', name, `add ${place} ${member}`));
+		const add = (member: string): number =>
+			work.lines.push({ verb: 'add', set: name, place, family: spec.family, member });
 		if (known !== undefined && sameKind && known.maxelem >= maxelem) {
 			for (const member of missingFrom(known, members)) add(member);
 		} else {
@@ -156,6 +158,11 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			if (refusedLines.has(`create ${name}`)) return;
 			if (sets.get(name) !== target) work.changed.add(name);
 			sets.set(name, target);
+			if (refusedLines.size === 0 && beyond(target, members).length === 0) {
+				if (missingFrom(target, members).length > 0) work.changed.add(name);
+				target.base = members;
+				target.added = new Set();
+			}
 			for (const member of missingFrom(target, members)) {
 				if (refusedLines.has(`add ${place} ${member}`)) continue;
 				target.added.add(member);
@@ -193,7 +200,9 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		if (kept.syncedFor === spec.members || spec.type !== kept.type || spec.family !== kept.family) return;
 		const { members } = canonicalMembers(spec.members, spec.type, spec.family);
 		const extra = beyond(kept, members);
-		for (const member of extra) work.lines.push(line('del', name, `del ${name} ${member}`));
+		for (const member of extra) {
+			work.lines.push({ verb: 'del', set: name, place: name, family: spec.family, member });
+		}
 		work.done.push((refusedLines) => {
 			const gone = new Set(extra.filter((member) => !refusedLines.has(`del ${name} ${member}`)));
 			if (gone.size > 0 && gone.size === extra.length && missingFrom(kept, members).length === 0) {
@@ -211,19 +220,17 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 
 	const restore = async (lines: readonly Line[]): Promise<RestoreResult> => {
 		const changes: SetChange[] = [];
-		const made = new Map<string, Family>();
-		for (const { set, verb, text } of options.writeMembers === undefined ? [] : lines) {
-			const creation = verb === 'create' ? parseCreate(text) : undefined;
-			if (creation?.set === set) {
-				made.set(set, creation.family);
-				changes.push(creation);
+		const made = new Set<string>();
+		for (const one of options.writeMembers === undefined ? [] : lines) {
+			if ('member' in one) {
+				if (one.place !== one.set || !(made.has(one.set) || kernel?.has(one.set))) return tool.restore(lines);
+				changes.push(one);
 				continue;
 			}
-			const family = made.get(set) ?? kernel?.get(set)?.family;
-			if ((verb !== 'add' && verb !== 'del') || family === undefined || !text.startsWith(`${verb} ${set} `)) {
-				return tool.restore(lines);
-			}
-			changes.push({ set, verb, family, member: text.slice(text.lastIndexOf(' ') + 1) });
+			const creation = one.verb === 'create' ? parseCreate(one.text) : undefined;
+			if (creation?.set !== one.set) return tool.restore(lines);
+			made.add(one.set);
+			changes.push(creation);
 		}
 		if (changes.length > 0 && (await options.writeMembers?.(changes))) return { refused: [] };
 		return tool.restore(lines);
@@ -247,7 +254,7 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			}
 			const refusedLines = new Set<string>();
 			for (const { line: at } of refused) {
-				refusedLines.add(at.verb === 'create' || at.verb === 'other' ? `${at.verb} ${at.set}` : at.text);
+				refusedLines.add('member' in at ? textOf(at) : `${at.verb} ${at.set}`);
 			}
 			for (const done of work.done) done(refusedLines);
 			// Which members found room in a full set only the kernel knows.

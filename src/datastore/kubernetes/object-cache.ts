@@ -3,6 +3,7 @@ import { type Kind, keyOf, type ManxObject } from '../../api/objects.ts';
 import { validate } from '../../api/validate.ts';
 import type { Change, Refusal } from '../datastore.ts';
 import { objectPath, type Resource } from './resources.ts';
+import { createSharing, shareParts } from './sharing.ts';
 
 /**
  * The good objects of one kind as they were last told, and those refused. Raw objects come in, changes go out; only what
@@ -50,6 +51,7 @@ export const createObjectCache = (
 	const kind: Kind = resource.kind;
 	const known = new Map<string, ManxObject>();
 	const refused = new Map<string, Refusal>();
+	const share = createSharing();
 
 	const read = (raw: unknown): Taken | undefined => {
 		if (typeof raw !== 'object' || raw === null) return undefined;
@@ -67,7 +69,7 @@ export const createObjectCache = (
 			const before = known.get(key);
 			// An equal object is the known one: a list of what is known costs no memory.
 			const same = before !== undefined && isDeepStrictEqual(before, result.object);
-			return { resourceVersion, key, object: same ? before : result.object, refusal: undefined };
+			return { resourceVersion, key, object: same ? before : shareParts(result.object, share), refusal: undefined };
 		}
 		if (result.type === 'foreign') return undefined;
 		const { key, field, reason } = result;
