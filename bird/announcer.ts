@@ -1,4 +1,4 @@
-import { encodeEndOfRib, encodeMessage, encodeUpdates } from 'bgp-js-lite';
+import { encodeEndOfRib, encodeMessage, encodeUpdates, type Nlri } from 'bgp-js-lite';
 import type { Outgoing, Rib, RibFamily } from './rib/types.ts';
 import type { Negotiated } from './session/open.ts';
 import type { Timer, Timers } from './timers.ts';
@@ -44,9 +44,14 @@ const END = 2;
 const mark = (family: RibFamily, subtype: number): Uint8Array =>
 	encodeMessage({ type: 'ROUTE_REFRESH', ...afiOf[family], subtype });
 
+const nlriOf = (key: string): Nlri => {
+	const blank = key.indexOf(' ');
+	return blank < 0 ? { prefix: key } : { prefix: key.slice(0, blank), pathId: Number(key.slice(blank + 1)) };
+};
+
 const encode = (codec: Negotiated['codec'], portion: readonly Outgoing[]): Uint8Array[] =>
 	portion.flatMap(({ family, attributes, prefixes }) => {
-		const part = { ...afiOf[family], nlri: prefixes.map((prefix) => ({ prefix })) };
+		const part = { ...afiOf[family], nlri: prefixes.map(nlriOf) };
 		if (attributes === undefined) return encodeUpdates({ withdrawn: part }, codec);
 		const { nextHop, linkLocalNextHop } = attributes;
 		if (nextHop === undefined) return [];

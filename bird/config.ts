@@ -67,6 +67,8 @@ export type PeerConfig = {
 	/** What we are to it (RFC 9234); `strict`: it has to say its own. */
 	readonly role?: NonNullable<PeerRules['role']>;
 	readonly strictRole?: boolean;
+	/** Several paths to a prefix (RFC 7911): taken from it, told to it so many at most (0: the best alone). */
+	readonly addPath?: { readonly receive: boolean; readonly sendPaths: number };
 	/** RFC 8212: without a policy nothing is taken, or told. */
 	readonly rejectImport?: boolean;
 	readonly rejectExport?: boolean;

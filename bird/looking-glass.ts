@@ -93,6 +93,7 @@ export const lookAt = (rib: Rib, { table, peer, prefix }: RouteQuery): RouteAnsw
 				.map(pathLine);
 		if (table === 'out') {
 			return [...rib.adjRibOut(peer ?? '')]
+				.map(([key, attributes]) => [key.split(' ')[0] ?? key, attributes] as const)
 				.filter(([known]) => chosen(known))
 				.map(([known, attributes]) => lineOf(known, peer ?? '', attributes, false));
 		}

@@ -47,6 +47,7 @@ export const localOpen = (speaker: SpeakerConfig, peer: PeerConfig): LocalOpen =
 	restartTime: peer.restartTime,
 	...(peer.role && { role: peer.role }),
 	...(peer.strictRole && { strictRole: true }),
+	...(peer.addPath && { addPath: { send: peer.addPath.sendPaths > 0, receive: peer.addPath.receive } }),
 });
 
 const rulesOf = (peer: PeerConfig, speaker: SpeakerConfig): PeerRules => ({
@@ -154,6 +155,10 @@ export const createPeerSession = (
 			peerAS: negotiated.peerAS,
 			nextHopSelf,
 			rules: rulesOf(config, speaker),
+			...(negotiated.codec.addPathSend &&
+				config.addPath && {
+					addPath: { families: negotiated.codec.addPathSend, paths: config.addPath.sendPaths },
+				}),
 			extendedNextHop: negotiated.extendedNextHop,
 			...(isLinkLocal(localAddress) && { linkLocalSelf: localAddress }),
 		});

@@ -14,6 +14,8 @@ export type AdjRibOut = {
 	readonly stop: () => void;
 	/** The best path of the prefix changed. */
 	readonly changed: (prefix: string, family: RibFamily, best: Path | undefined) => void;
+	/** Any of its paths did; for peers that get more than the best. */
+	readonly pathsChanged?: (prefix: string) => void;
 	/** All prefixes are to be looked at again, since the rules towards the peer changed. */
 	readonly review: (exporter: Exporter, prefixes: Iterable<string>) => void;
 	readonly resend: (family: RibFamily) => void;

@@ -24,6 +24,7 @@ export type Verdict = { readonly use: 'best' | 'multipath' | 'none'; readonly re
 
 export type DecisionProcess = {
 	readonly decide: Decide;
+	readonly usable: (path: Path) => boolean;
 	/** For people. */
 	readonly why: (prefix: string, paths: readonly Path[]) => ReadonlyMap<Path, Verdict>;
 };
@@ -175,6 +176,7 @@ export const createDecision = ({
 		if (clusters !== 0) return clusters;
 		if (rankA.family !== rankB.family) return rankA.family - rankB.family;
 		if (rankA.address !== rankB.address) return rankA.address < rankB.address ? -1 : 1;
+		if (a.source.peer === b.source.peer) return (a.pathId ?? 0) - (b.pathId ?? 0);
 		return a.source.peer < b.source.peer ? -1 : 1;
 	};
 
@@ -266,7 +268,7 @@ export const createDecision = ({
 		return verdicts;
 	};
 
-	return { decide, why };
+	return { decide, why, usable };
 };
 
 export const createDecide = (options: DecisionOptions): Decide => createDecision(options).decide;

@@ -1,6 +1,7 @@
 import type { PathAttributes } from 'bgp-js-lite';
 import { familyOf } from '../../src/net/ip.ts';
 import { type AdjRibOut, createAdjRibOut } from './adj-rib-out.ts';
+import { createAdjRibOutPaths } from './adj-rib-out-paths.ts';
 import { createInterner } from './attributes.ts';
 import { createDecision } from './decision.ts';
 import { createExporters } from './export.ts';
@@ -39,7 +40,7 @@ type Peer = {
 	readonly received: Readonly<Record<RibFamily, Map<string, Path>>>;
 	/** How many of its paths go by each next hop. */
 	readonly nextHops: Map<string, number>;
-	readonly out: AdjRibOut;
+	out: AdjRibOut;
 	/** Its session came up since its paths were last marked stale. */
 	fresh: boolean;
 };
@@ -79,7 +80,11 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 	const changed = new Set<Entry>();
 	let nextHopSet: ReadonlySet<string> | undefined;
 
-	const { decide: decidePrefix, why } = createDecision({
+	const {
+		decide: decidePrefix,
+		why,
+		usable,
+	} = createDecision({
 		asNumber,
 		maximumPaths,
 		metricOf: (nextHop) => metrics.get(nextHop),
@@ -101,6 +106,30 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 		intern: interner.intern,
 		...(clusterId === undefined ? {} : { clusterId }),
 	});
+	/** Path identifiers we give, by where a path is from; never given twice. */
+	const pathIds = new Map<string, number>();
+	const idOf = ({ source, pathId }: Path): number => {
+		const key = `${source.peer} ${pathId ?? ''}`;
+		let id = pathIds.get(key);
+		if (id === undefined) {
+			id = pathIds.size + 1;
+			pathIds.set(key, id);
+		}
+		return id;
+	};
+	const pathsOf = (prefix: string): readonly Path[] => {
+		const entry = entries.get(prefix);
+		const chosen = entry?.decision?.multipath ?? noPaths;
+		const best = entry?.decision?.best;
+		const first = best === undefined ? chosen : [best, ...chosen.filter((path) => path !== best)];
+		return [...first, ...(entry?.paths ?? noPaths).filter((path) => !first.includes(path) && usable(path))];
+	};
+	const outOf = (state: RibPeer): AdjRibOut => {
+		const exporter = exporters.exporterOf(state);
+		return state.addPath === undefined
+			? createAdjRibOut(exporter, bestOf)
+			: createAdjRibOutPaths(exporter, pathsOf, idOf, state.addPath);
+	};
 	const bestOf = (prefix: string): Path | undefined => entries.get(prefix)?.decision?.best;
 
 	const entryOf = (prefix: string, family: RibFamily): Entry => {
@@ -127,17 +156,18 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 		if (count === 0 || (count === 1 && by === 1)) nextHopSet = undefined;
 	};
 
-	const put = (peer: Peer, family: RibFamily, prefix: string, path: Path | undefined): void => {
+	/** `key`: prefix, and path identifier where the session has them. */
+	const put = (peer: Peer, family: RibFamily, key: string, path: Path | undefined): void => {
 		const received = peer.received[family];
-		const old = received.get(prefix);
+		const old = received.get(key);
 		if (old === undefined && path === undefined) return;
-		if (path === undefined) received.delete(prefix);
-		else received.set(prefix, path);
+		if (path === undefined) received.delete(key);
+		else received.set(key, path);
 		if (old?.attributes.nextHop !== path?.attributes.nextHop) {
 			countNextHop(peer, old?.attributes.nextHop, -1);
 			countNextHop(peer, path?.attributes.nextHop, 1);
 		}
-		replacePath(entryOf(prefix, family), old, path);
+		replacePath(entryOf((path ?? (old as Path)).prefix, family), old, path);
 	};
 
 	/** A prefix that came and went leaves nothing behind. */
@@ -153,6 +183,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 			const before = entry.decision;
 			const decision = decidePrefix(entry.prefix, entry.paths);
 			entry.decision = decision;
+			for (const out of outs) out.pathsChanged?.(entry.prefix);
 			if (sameDecision(before, decision)) {
 				forget(entry);
 				continue;
@@ -177,15 +208,20 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 					state,
 					received: { 4: new Map(), 6: new Map() },
 					nextHops: new Map(),
-					out: createAdjRibOut(exporter, bestOf),
+					out: outOf(state),
 					fresh: true,
 				});
 				return;
 			}
 			const moved = !sameSource(known.state.source, state.source);
+			const before = known.state;
 			known.state = state;
 			known.fresh = true;
-			known.out.review(exporter, entries.keys());
+			if ((before.addPath?.paths ?? 0) === (state.addPath?.paths ?? 0)) known.out.review(exporter, entries.keys());
+			else {
+				// Only with a new session, which starts sending anew.
+				known.out = outOf(state);
+			}
 			if (!moved) return;
 			for (const family of families) {
 				for (const [prefix, path] of known.received[family]) {
@@ -199,10 +235,13 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 			if (peer === undefined) return;
 			const shared = interner.intern(attributes);
 			const { source } = peer.state;
-			for (const prefix of prefixes) {
-				const old = peer.received[family].get(prefix);
+			for (const key of prefixes) {
+				const old = peer.received[family].get(key);
 				if (old !== undefined && old.attributes === shared && !old.stale) continue;
-				put(peer, family, prefix, { prefix, source, attributes: shared, stale: false });
+				const blank = key.indexOf(' ');
+				const path = { source, attributes: shared, stale: false };
+				if (blank < 0) put(peer, family, key, { prefix: key, ...path });
+				else put(peer, family, key, { prefix: key.slice(0, blank), ...path, pathId: Number(key.slice(blank + 1)) });
 			}
 		},
 
@@ -270,8 +309,8 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 			for (const peer of peers.values()) {
 				if (!peer.nextHops.has(nextHop)) continue;
 				for (const family of families) {
-					for (const [prefix, path] of peer.received[family]) {
-						if (path.attributes.nextHop === nextHop) undecided.add(entryOf(prefix, family));
+					for (const path of peer.received[family].values()) {
+						if (path.attributes.nextHop === nextHop) undecided.add(entryOf(path.prefix, family));
 					}
 				}
 			}

@@ -23,6 +23,8 @@ export type Path = {
 	readonly attributes: PathAttributes;
 	/** Learnt before the peer's session went down, kept for graceful restart (RFC 4724 §4.2). */
 	readonly stale: boolean;
+	/** The peer's name for this path among several to the prefix (RFC 7911). */
+	readonly pathId?: number;
 	/** Stale, and BFD says that the way to the peer may be dead: used only where there is no other. */
 	readonly doubtful?: true;
 };
@@ -62,6 +64,8 @@ export type RibPeer = {
 	/** It takes IPv4 prefixes with IPv6 next hops (RFC 8950). */
 	readonly extendedNextHop?: boolean;
 	readonly rules?: PeerRules;
+	/** Families in which it gets several paths to a prefix (RFC 7911), and how many at most. */
+	readonly addPath?: { readonly families: ReadonlySet<string>; readonly paths: number };
 };
 
 /** Prefixes to send to one peer that share attributes; the session packs them into UPDATEs. */
@@ -69,6 +73,7 @@ export type Outgoing = {
 	readonly family: RibFamily;
 	/** Absent: `prefixes` are withdrawn. `nextHop` is set. */
 	readonly attributes?: PathAttributes;
+	/** Followed by a blank and the path identifier where the peer gets several paths. */
 	readonly prefixes: readonly string[];
 };
 
@@ -77,6 +82,7 @@ export type Outgoing = {
  * flaps between two takes shows its last state once, or not at all.
  */
 export type Rib = {
+	/* Prefixes of a session with path identifiers (RFC 7911) are followed by a blank and the identifier. */
 	/** Peer known: paths may come in. Called again after a graceful restart, which keeps its stale paths. */
 	readonly addPeer: (peer: RibPeer) => void;
 	readonly announce: (peer: string, family: RibFamily, prefixes: readonly string[], attributes: PathAttributes) => void;

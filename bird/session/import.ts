@@ -1,4 +1,4 @@
-import type { PathAttributes, UpdateMessage } from 'bgp-js-lite';
+import type { Nlri, PathAttributes, UpdateMessage } from 'bgp-js-lite';
 import { isLinkLocal } from '../../src/net/ip.ts';
 import { GRACEFUL_SHUTDOWN } from '../rib/rewrite.ts';
 import type { RibFamily } from '../rib/types.ts';
@@ -12,6 +12,7 @@ import type { Negotiated, Role } from './open.ts';
 
 export type RibChange = {
 	readonly family: RibFamily;
+	/** Followed by a blank and the path identifier where the session has them. */
 	readonly prefixes: readonly string[];
 	/** Absent: withdrawn. */
 	readonly attributes?: PathAttributes;
@@ -22,6 +23,8 @@ export type Imported = {
 	/** Why routes were refused: a clause each. */
 	readonly refused: readonly string[];
 };
+
+const pathKey = ({ prefix, pathId }: Nlri): string => (pathId === undefined ? prefix : `${prefix} ${pathId}`);
 
 export const ribFamilyOf = (key: string): RibFamily | undefined => (key === '1/1' ? 4 : key === '2/1' ? 6 : undefined);
 
@@ -96,12 +99,12 @@ export const importUpdate = (
 	};
 	for (const { afi, safi, nlri } of update.withdrawn) {
 		const family = familyOf(afi, safi);
-		if (family !== undefined) changes.push({ family, prefixes: nlri.map((n) => n.prefix) });
+		if (family !== undefined) changes.push({ family, prefixes: nlri.map(pathKey) });
 	}
 	for (const { afi, safi, nlri, nextHop, linkLocalNextHop } of update.announced) {
 		const family = familyOf(afi, safi);
 		if (family === undefined || update.attributes === undefined) continue;
-		const prefixes = nlri.map((n) => n.prefix);
+		const prefixes = nlri.map(pathKey);
 		if (reject) continue;
 		const why =
 			badFirstAS(update.attributes, negotiated) ??

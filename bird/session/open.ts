@@ -33,6 +33,8 @@ export type LocalOpen = {
 	/** What we are to the peer (RFC 9234), and whether it has to say what it is. */
 	readonly role?: Role;
 	readonly strictRole?: boolean;
+	/** RFC 7911. */
+	readonly addPath?: { readonly send: boolean; readonly receive: boolean };
 };
 
 export type Role = 'provider' | 'rs' | 'rs-client' | 'customer' | 'peer';
@@ -107,7 +109,7 @@ const roleMismatch = (open: OpenMessage, { role, strictRole }: LocalOpen): strin
  * Our OPEN. F is always set: the kernel keeps what we forward on while we are away, whatever ended us.
  * `restarting` is the R bit: we are back and have not yet got everyone's routes again.
  */
-export const openMessage = (local: LocalOpen, restarting: boolean): OpenMessage => ({
+export const openMessage = ({ addPath, ...local }: LocalOpen, restarting: boolean): OpenMessage => ({
 	type: 'OPEN',
 	version: BGP_VERSION,
 	asNumber: local.asNumber > 0xffff ? AS_TRANS : local.asNumber,
@@ -127,6 +129,9 @@ export const openMessage = (local: LocalOpen, restarting: boolean): OpenMessage 
 		},
 		...(isExternal(local) && local.role !== undefined ? [{ code: 9, role: ROLES.indexOf(local.role) } as const] : []),
 		{ code: 65, asNumber: local.asNumber },
+		...(addPath === undefined
+			? []
+			: [{ code: 69, families: local.families.map((key) => ({ ...afiSafi(key), ...addPath })) } as const]),
 		{ code: 70 },
 	],
 });
@@ -155,6 +160,30 @@ const gracefulRestartOf = (open: OpenMessage): PeerGracefulRestart | undefined =
 			families: new Map(gr.families.map((f) => [`${f.afi}/${f.safi}`, f.forwardingState])),
 		}
 	);
+};
+
+/** Families with path identifiers, by direction: one side has to send and the other to receive them (RFC 7911 §4). */
+const addPathOf = (open: OpenMessage, local: LocalOpen, families: ReadonlySet<string>) => {
+	const theirs = open.capabilities.findLast((c) => c.code === 69 && 'families' in c && 'families' in c);
+	const said = theirs !== undefined && theirs.code === 69 && 'families' in theirs ? theirs.families : [];
+	const agreed = (can: boolean | undefined, direction: 'send' | 'receive'): Set<string> =>
+		new Set(
+			said.flatMap((family) => {
+				const key = `${family.afi}/${family.safi}`;
+				return can &&
+					direction in family &&
+					(family as Record<string, unknown>)[direction] === true &&
+					families.has(key)
+					? [key]
+					: [];
+			}),
+		);
+	const addPathReceive = agreed(local.addPath?.receive, 'send');
+	const addPathSend = agreed(local.addPath?.send, 'receive');
+	return {
+		...(addPathReceive.size > 0 && { addPathReceive }),
+		...(addPathSend.size > 0 && { addPathSend }),
+	};
 };
 
 /** Checks a peer's OPEN against what we are and agrees on the rest. */
@@ -233,6 +262,7 @@ export const negotiate = (open: OpenMessage, local: LocalOpen): OpenResult => {
 			codec: {
 				fourOctetAs: fourOctet !== undefined,
 				ibgp,
+				...addPathOf(open, local, families),
 				// RFC 8654 §4: once both have said so.
 				maxMessageLength: capability(open, 6) === undefined ? MAX_MESSAGE_LENGTH : MAX_EXTENDED_MESSAGE_LENGTH,
 			},

@@ -60,7 +60,7 @@ describe('manx bgp', { timeout: 300_000 }, () => {
 		assert.match((await bgp('refresh', '*', '--out')).stdout, /told again/);
 		assert.equal((await tor()).since, peer.since);
 		assert.match((await bgp('clear', peer.name, '-m', 'test')).stdout, /starts anew/);
-		await until('another session', 20_000, async () => {
+		await until('another session', 20, async () => {
 			const now = await tor();
 			return now.since !== peer.since && now.state === 'Established';
 		});

@@ -49,6 +49,16 @@ const decodeKnown = (code: number, value: Uint8Array): Capability | undefined =>
 		}
 		case CAPABILITY.fourOctetAs:
 			return value.length === 4 ? { code: 65, asNumber: u32At(value, 0) } : undefined;
+		case CAPABILITY.addPath: {
+			const families = records(value, 0, 4, (at) => ({
+				afi: u16At(value, at),
+				safi: u8At(value, at + 2),
+				// RFC 7911 §4: 1 to 3; a family with anything else is ignored.
+				receive: u8At(value, at + 3) === 1 || u8At(value, at + 3) === 3,
+				send: u8At(value, at + 3) === 2 || u8At(value, at + 3) === 3,
+			}));
+			return families && { code: 69, families };
+		}
 		case CAPABILITY.enhancedRouteRefresh:
 			return value.length === 0 ? { code: 70 } : undefined;
 		default:
@@ -103,6 +113,13 @@ const writeValue = (capability: Capability, into: Writer): void => {
 				into.u16(family.afi);
 				into.u8(family.safi);
 				into.u8(family.forwardingState ? 0x80 : 0);
+			}
+			return;
+		case 69:
+			for (const family of capability.families) {
+				into.u16(family.afi);
+				into.u8(family.safi);
+				into.u8((family.receive ? 1 : 0) | (family.send ? 2 : 0));
 			}
 			return;
 		case 65:

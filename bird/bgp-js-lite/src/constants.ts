@@ -17,6 +17,7 @@ export const CAPABILITY = {
 	role: 9,
 	gracefulRestart: 64,
 	fourOctetAs: 65,
+	addPath: 69,
 	enhancedRouteRefresh: 70,
 } as const;
 

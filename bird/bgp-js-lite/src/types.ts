@@ -34,6 +34,16 @@ export type Capability =
 	  }
 	/** RFC 6793 */
 	| { readonly code: 65; readonly asNumber: number }
+	/** RFC 7911; what the sender of the capability wants to do. */
+	| {
+			readonly code: 69;
+			readonly families: readonly {
+				readonly afi: number;
+				readonly safi: number;
+				readonly send: boolean;
+				readonly receive: boolean;
+			}[];
+	  }
 	/** RFC 7313 */
 	| { readonly code: 70 }
 	/** Any other, or a known one whose length is wrong: kept as bytes. */
