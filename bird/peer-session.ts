@@ -59,20 +59,27 @@ const rulesOf = (peer: PeerConfig, speaker: SpeakerConfig): PeerRules => ({
 	...(peer.role && { role: peer.role }),
 });
 
+/** Of the host itself: no other can send there. */
+const isLoopback = (address: string): boolean => address.startsWith('127.') || address === '::1';
+
 /**
- * What we give as next hop, by family. Where IPv6 ones are agreed for IPv4, the session's own address is the one that the
- * peer can surely reach.
+ * What we give as next hop, by family. To an external peer the session's own address, which is the one it can surely
+ * reach (RFC 4271 §5.1.3), for IPv4 too where IPv6 next hops are agreed for it; else the address of this node.
  */
 const ownNextHops = (
 	{ ipv4, ipv6 }: SpeakerConfig['addresses'],
 	localAddress: string,
-	{ extendedNextHop }: Negotiated,
+	{ extendedNextHop, ibgp }: Negotiated,
 ): { readonly 4?: string; readonly 6?: string } => {
 	const overV6 = localAddress.includes(':');
-	const six = ipv6 ?? (overV6 ? localAddress : undefined);
-	const four = overV6 && extendedNextHop ? (isLinkLocal(localAddress) ? six : localAddress) : ipv4;
-	const first = four ?? (overV6 ? undefined : localAddress);
-	return { ...(first && { 4: first }), ...(six && { 6: six }) };
+	const own = isLinkLocal(localAddress) || isLoopback(localAddress) ? undefined : localAddress;
+	const near = ibgp ? undefined : own;
+	const six = (overV6 ? near : undefined) ?? ipv6 ?? (overV6 ? localAddress : undefined);
+	const four =
+		overV6 && extendedNextHop
+			? (own ?? six)
+			: ((overV6 ? undefined : near) ?? ipv4 ?? (overV6 ? undefined : localAddress));
+	return { ...(four && { 4: four }), ...(six && { 6: six }) };
 };
 
 /** A signature or TTL that does not fit shows as silence: the kernel drops the segments. */
