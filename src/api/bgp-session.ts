@@ -27,6 +27,12 @@ export const sessionShape = {
 	gracefulShutdown: z.boolean().optional(),
 	role: z.enum(['provider', 'rs', 'rs-client', 'customer', 'peer']).optional(),
 	strictRole: z.boolean().optional(),
+	addPath: z
+		.strictObject({
+			receive: z.boolean().default(true),
+			sendPaths: z.int().min(0, 'must be 0 to 64').max(64, 'must be 0 to 64').default(0),
+		})
+		.optional(),
 	importPolicy: z.enum(['Accept', 'Reject']).optional(),
 	exportPolicy: z.enum(['Accept', 'Reject']).optional(),
 	prefixLimit: z
