@@ -56,13 +56,13 @@ export const clusterRoutes = (input: ClusterRoutesInput): { routes: Route[]; pro
 			const via = node.addresses[family];
 			if (via === undefined) {
 				const reason = `has no IPv${family} InternalIP to route ${dst} to`;
-				problems.push({ object, field: 'status.addresses', reason });
+				problems.push({ object, field: 'status.addresses', code: 'NoInternalIP', reason });
 				continue;
 			}
 			const dev = interfaceTo(via, interfaces);
 			if (dev === undefined) {
 				const reason = `${via} is not on a segment of this node, which host-gw mode needs; set mode to bgp, or move the node`;
-				problems.push({ object, field: 'status.addresses', reason });
+				problems.push({ object, field: 'status.addresses', code: 'NotOnSegment', reason });
 				continue;
 			}
 			const prefSrc = nodeAddresses[family];

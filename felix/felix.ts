@@ -167,7 +167,7 @@ export const createFelix = ({
 		const routed = clusterRoutes({ nodeName, cluster, mode: settings.mode, nodeAddresses: addresses, interfaces });
 		routes = routed.routes;
 		const object = `Node ${nodeName}`;
-		const own: Problem[] = chosen.problems.map((reason) => ({ object, field: '', reason }));
+		const own: Problem[] = chosen.problems.map((reason) => ({ object, field: '', code: 'NoNodeAddress', reason }));
 		if (self === undefined && inSync)
 			own.push({ object, field: '', reason: 'does not exist: felix serves no pod until it does' });
 		const all = [...cluster.problems, ...routed.problems, ...own];
