@@ -68,6 +68,8 @@ export type Connections = {
 	readonly stalled: () => void;
 	/** Something ended the session: an event for its machine, if there is a session. */
 	readonly fail: (event: Event) => void;
+	/** Called now and then within long work: sends the KEEPALIVE whose timer cannot run. */
+	readonly pulse: () => void;
 	readonly state: () => FsmState;
 	readonly negotiated: () => Negotiated | undefined;
 };
@@ -112,6 +114,8 @@ export const createConnections = (
 	let peer: Peer = newPeer;
 	let nextId = 1;
 	let established: Live | undefined;
+	/** When the last KEEPALIVE went out. */
+	let spokeAt = 0;
 
 	const fresh = (): Pick<Live, 'framer' | 'codec'> => ({
 		framer: createFramer(MAX_MESSAGE_LENGTH),
@@ -265,6 +269,7 @@ export const createConnections = (
 				live.connection?.send([encodeMessage(options.openMessage())]);
 				break;
 			case 'sendKeepalive':
+				spokeAt = timers.now();
 				live.connection?.send([keepalive]);
 				break;
 			case 'sendNotification':
@@ -327,6 +332,12 @@ export const createConnections = (
 		send: (messages) => established?.connection?.send(messages) ?? true,
 		stalled: () => fail({ type: 'SendHoldTimer_Expires' }),
 		fail,
+		pulse: () => {
+			const seconds = established === undefined ? 0 : (foremost(peer).negotiated?.keepaliveTime ?? 0);
+			if (seconds === 0 || timers.now() - spokeAt < seconds * 1000) return;
+			spokeAt = timers.now();
+			established?.connection?.send([keepalive]);
+		},
 		state: () => foremost(peer).state,
 		negotiated: () => {
 			const fsm = foremost(peer);

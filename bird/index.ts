@@ -71,7 +71,13 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 	const build = (): void => {
 		const { asNumber, routerId, maximumPaths } = config;
 		fib = createFib({ kernel, log: log.child({ part: 'fib' }), prefSrc: prefSrcOf(config), maximumPaths });
-		rib = createRib({ asNumber, maximumPaths, routerId, clusterId: config.clusterId ?? routerId });
+		rib = createRib({
+			asNumber,
+			maximumPaths,
+			routerId,
+			clusterId: config.clusterId ?? routerId,
+			pulse: () => speaker.pulse(),
+		});
 		speaker = createSpeaker({
 			config,
 			rib,

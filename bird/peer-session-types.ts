@@ -69,6 +69,8 @@ export type PeerSession = {
 	readonly pump: () => boolean;
 	/** Takes over another configuration; what the OPEN says and whom to dial only counts from `restart` on. */
 	readonly review: (config: PeerConfig, speaker: SpeakerConfig) => void;
+	/** See Connections. */
+	readonly pulse: () => void;
 	readonly progress: () => PeerProgress;
 	readonly negotiated: () => Negotiated | undefined;
 	readonly status: () => PeerSessionStatus;

@@ -394,6 +394,7 @@ export const createPeerSession = (
 			tellRib();
 			if (anotherLimit && heldFor !== undefined && !wasShutdown && config.shutdown === undefined) start();
 		},
+		pulse: () => connections.pulse(),
 		progress: () => progress,
 		negotiated: () => negotiated,
 		status: () => ({

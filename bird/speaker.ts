@@ -8,7 +8,7 @@ import type { Fib } from './fib/types.ts';
 import { createOriginator, type Originator } from './originator.ts';
 import { createPeerSession } from './peer-session.ts';
 import type { Done, PeerSession, PeerSessionStatus } from './peer-session-types.ts';
-import type { Rib } from './rib/types.ts';
+import type { Decision, Rib } from './rib/types.ts';
 import { complete, selectable } from './session/convergence.ts';
 import type { Event, FsmConfig } from './session/fsm.ts';
 import { cease } from './session/notification.ts';
@@ -62,6 +62,8 @@ export type Speaker = {
 	readonly status: () => SpeakerStatus;
 	/** Does at once what was left for later. */
 	readonly flush: () => void;
+	/** To be called within long work of others on the same event loop. */
+	readonly pulse: () => void;
 	/** One peer by name or address, or all (`*`). Hard: ends the session, which then starts anew. */
 	readonly clear: (peer: string, message?: string) => Done;
 	/** Soft: routes are told again, nothing ends. */
@@ -72,6 +74,10 @@ export type Speaker = {
 	 */
 	readonly stop: (how: { readonly graceful: boolean }) => Promise<void>;
 };
+
+/** Decisions handed to the FIB at a time. */
+const PORTION = 8192;
+const PULSE_MS = 200;
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 /** Another peer, under the same name. */
@@ -100,6 +106,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	let deferring = false;
 	let converged = false;
 	let deferral: Timer | undefined;
+	let pulsedAt = 0;
 	let watched: ReadonlySet<string> | undefined;
 	let originator: Originator | undefined;
 
@@ -122,13 +129,40 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		});
 	};
 
+	/** Long work does not starve sessions: their timers cannot run meanwhile. */
+	const pulse = (): void => {
+		if (timers.now() - pulsedAt < PULSE_MS) return;
+		pulsedAt = timers.now();
+		for (const peer of peers.values()) peer.pulse();
+	};
+
+	const hand = (decisions: ReadonlyMap<string, Decision | undefined>): void => {
+		if (decisions.size === 0) return;
+		if (decisions.size <= PORTION) {
+			fib.update(decisions);
+			return;
+		}
+		let portion = new Map<string, Decision | undefined>();
+		for (const [prefix, decision] of decisions) {
+			portion.set(prefix, decision);
+			if (portion.size < PORTION) continue;
+			fib.update(portion);
+			portion = new Map();
+			pulse();
+		}
+		if (portion.size > 0) fib.update(portion);
+	};
+
 	const pass = (): void => {
 		resolve();
 		const decisions = rib.takeDecisions();
-		if (decisions.size > 0) fib.update(decisions);
+		hand(decisions);
 		judge();
 		let more = false;
-		for (const peer of peers.values()) more = peer.pump() || more;
+		for (const peer of peers.values()) {
+			more = peer.pump() || more;
+			pulse();
+		}
 		if (more) schedule();
 	};
 
@@ -340,6 +374,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		flush: () => {
 			if (running) pass();
 		},
+		pulse,
 		clear: (wanted, message = '') =>
 			forPeers(wanted, (peer) => {
 				peer.clear(message);

@@ -23,7 +23,12 @@ export type RibOptions = {
 	readonly routerId?: string;
 	/** As route reflector: the cluster our clients and we are (RFC 4456 §7). */
 	readonly clusterId?: string;
+	/** Called now and then while many prefixes are decided. */
+	readonly pulse?: () => void;
 };
+
+/** Decisions between two pulses: some ten milliseconds of work. */
+const PULSE = 4096;
 
 type Entry = {
 	readonly prefix: string;
@@ -70,7 +75,7 @@ const sameDecision = (a: Decision | undefined, b: Decision | undefined): boolean
 const sameSource = (a: PathSource, b: PathSource): boolean =>
 	a.kind === b.kind && a.bgpIdentifier === b.bgpIdentifier && a.peerAddress === b.peerAddress && a.client === b.client;
 
-export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOptions): Rib => {
+export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }: RibOptions): Rib => {
 	const entries = new Map<string, Entry>();
 	const peers = new Map<string, Peer>();
 	const metrics = new Map<string, number>();
@@ -179,7 +184,9 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId }: RibOp
 	const decide = (): void => {
 		if (undecided.size === 0) return;
 		const outs = [...peers.values()].map((peer) => peer.out).filter((out) => out.sending());
+		let done = 0;
 		for (const entry of undecided) {
+			if (++done % PULSE === 0) pulse?.();
 			const before = entry.decision;
 			const decision = decidePrefix(entry.prefix, entry.paths);
 			entry.decision = decision;
