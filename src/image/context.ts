@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 import { buildShim } from '../../felix/cni/build-shim.ts';
 
 /**
@@ -33,6 +33,25 @@ const launcher = `#!/bin/sh
 exec /usr/local/bin/node --no-warnings /usr/lib/manx/main.js "$@"
 `;
 
+/**
+ * Of @kubernetes/client-node only KubeConfig is used. All of it would be 17 MB of models, kept in memory as source text:
+ * its modules have no side effects, though the package does not say so.
+ */
+const leanClientNode: Plugin = {
+	name: 'lean-client-node',
+	setup: ({ onResolve, resolve }) => {
+		onResolve({ filter: /^@kubernetes\/client-node$/ }, () => ({
+			path: join(root, 'node_modules/@kubernetes/client-node/dist/config.js'),
+			sideEffects: false,
+		}));
+		onResolve({ filter: /^\./ }, async ({ path, importer, resolveDir, kind, pluginData }) => {
+			if (pluginData === 'resolved' || !importer.includes('/@kubernetes/client-node/')) return undefined;
+			const found = await resolve(path, { importer, resolveDir, kind, pluginData: 'resolved' });
+			return { ...found, sideEffects: false };
+		});
+	},
+};
+
 /** Throws with the reason when the bundle or the CNI executable cannot be made. */
 export const buildContext = async (): Promise<void> => {
 	const { arch } = process;
@@ -50,6 +69,9 @@ export const buildContext = async (): Promise<void> => {
 		format: 'esm',
 		target: 'node24',
 		external: ['koffi', 'netlink'],
+		plugins: [leanClientNode],
+		minifySyntax: true,
+		minifyWhitespace: true,
 		legalComments: 'none',
 		logLevel: 'warning',
 		// The CommonJS packages within ask for Node's own modules by require().
