@@ -63,8 +63,8 @@ export const bringUp = async (
 	use: string,
 	options: { readonly nodes?: number; readonly kubeletArgs?: readonly string[] } = {},
 ): Promise<Harness> => {
-	const image = process.env.MANX_IMAGE;
-	assert.ok(image, 'MANX_IMAGE is not set: run these tests by npm run test:cluster');
+	const image = process.env.TEST_IMAGE;
+	assert.ok(image, 'TEST_IMAGE is not set: run these tests by npm run test:cluster');
 	const name = `t${process.pid}${use}`;
 	const { nodes = 3, kubeletArgs = [] } = options;
 	await up({ name, nodes, kubeletArgs });

@@ -36,12 +36,12 @@ for (const name of existsSync('/run/manx-cluster') ? readdirSync('/run/manx-clus
 	console.log(`taking down cluster ${name} of an earlier run`);
 	await down(name);
 }
-if (process.env.MANX_IMAGE === undefined) {
+if (process.env.TEST_IMAGE === undefined) {
 	const image = join(root, 'build/manx.tar');
 	mkdirSync(join(root, 'build'), { recursive: true });
 	const { status } = spawnSync(process.execPath, [join(root, 'src/image/build.ts'), image], { stdio: 'inherit' });
 	if (status !== 0) finish(0, 1);
-	process.env.MANX_IMAGE = image;
+	process.env.TEST_IMAGE = image;
 }
 
 const files = globSync('test/cluster/*.test.ts', { cwd: root })

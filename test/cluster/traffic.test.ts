@@ -20,6 +20,16 @@ describe('traffic in a cluster of three nodes', { timeout: 600_000 }, () => {
 		type Service = { spec: { clusterIP: string } };
 		const path = '/api/v1/namespaces/default/services/web';
 		serviceAddress = (await cluster.api.json<Service>('GET', path)).spec.clusterIP;
+		// kube-proxy learns of the pods some time after the API server calls them ready.
+		const names = web.map(({ name }) => name);
+		await cluster.eventually('the Service leads to all pods on all nodes', 60, async () => {
+			for (const from of web) {
+				const answers = await cluster.dial(from, serviceAddress, 80, { tries: 30 });
+				const missing = names.filter((name) => !answers.includes(name));
+				if (missing.length > 0) return `${missing.join(', ')} from ${from.node}`;
+			}
+			return undefined;
+		});
 	});
 	after(async () => cluster?.down());
 
