@@ -321,7 +321,8 @@ try {
 		}
 	}
 	if (!process.argv.includes('--measure')) {
-		execFileSync(process.execPath, [join(import.meta.dirname, 'start.ts')], { stdio: 'inherit' });
+		if (process.env.SIZES === undefined)
+			execFileSync(process.execPath, [join(import.meta.dirname, 'start.ts')], { stdio: 'inherit' });
 	}
 } finally {
 	for (const name of namespaces) program('ip', ['netns', 'del', name]);
