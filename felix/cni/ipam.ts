@@ -202,7 +202,8 @@ export const createIpam = ({ clock }: { readonly clock: { readonly now: () => nu
 				}
 				const parsed = parseAddress(address);
 				for (const pool of pools) {
-					if (parsed !== undefined && contains(pool, parsed) && parsed.value < pool.next) pool.next = parsed.value;
+					if (parsed === undefined || !contains(pool, parsed) || !usable(pool, parsed.value)) continue;
+					if (parsed.value < pool.next) pool.next = parsed.value;
 				}
 			}
 		},

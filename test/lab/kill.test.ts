@@ -48,7 +48,10 @@ describe(`kill -9, ${kills} times each daemon on each node`, { timeout: 580_000 
 	after(async () => {
 		for (const monitor of monitors.values()) monitor.stop();
 		if (process.env.TEST_KEEP_LOGS !== undefined) {
-			cpSync(harness.state, process.env.TEST_KEEP_LOGS, { recursive: true, filter: (path) => !path.endsWith('.sock') });
+			cpSync(harness.state, process.env.TEST_KEEP_LOGS, {
+				recursive: true,
+				filter: (path) => /(^[^.]*|\.log)$/.test(path),
+			});
 		}
 		await harness.down();
 	});

@@ -120,7 +120,21 @@ test('whatever happens, no address is out twice, the cool ones go first, and res
 				}
 			}
 		}),
-		{ numRuns: 500 },
+		{
+			numRuns: 500,
+			examples: [
+				[
+					// An address of a /31 that is the network address of the /29 after it.
+					3,
+					[
+						{ type: 'allocate', owner: 8 },
+						{ type: 'pools', index: 0 },
+						{ type: 'cancel', owner: 8 },
+						{ type: 'allocate', owner: 0 },
+					],
+				],
+			],
+		},
 	);
 });
 
