@@ -8,16 +8,14 @@ import {
 	type Run,
 	type SetChange,
 } from 'iptables-wrapper';
-import { clusterOf, type Problem } from '../src/api/cluster.ts';
-import { type NodeAddresses, nodeAddressesOf, ownAddresses } from '../src/api/node-addresses.ts';
-import { type Kind, keyOf, type ManxObject, type Node, type Pod } from '../src/api/objects.ts';
+import type { Problem } from '../src/api/cluster.ts';
+import { type Kind, keyOf, type ManxObject, type Pod } from '../src/api/objects.ts';
 import type { Settings } from '../src/config.ts';
-import type { InterfaceAddress, Kernel, Link } from '../src/kernel/kernel.ts';
+import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Logger } from '../src/logging.ts';
 import type { Family } from '../src/net/ip.ts';
 import type { Attachment } from './attachment.ts';
 import { createPolicyCalc } from './calc/index.ts';
-import { clusterRoutes } from './cluster-routes.ts';
 import { createCniServer } from './cni/server.ts';
 import { type Cni, createCni } from './cni/verbs.ts';
 import type { WiringDeps } from './cni/wiring.ts';
@@ -27,6 +25,7 @@ import { createDesired } from './dataplane/desired.ts';
 import { applyHostSysctls, type SysctlAccess } from './dataplane/host-sysctls.ts';
 import { createExplain, type ExplainQuery, type ExplainResult } from './explain.ts';
 import { createFlows, type Flows, type FlowsDeps } from './flows.ts';
+import { createNodeNetwork } from './node-network.ts';
 
 /**
  * felix put together: objects come in, the policy calculation, the CNI server and the dataplane loop share them, and the
@@ -99,20 +98,14 @@ export const createFelix = ({
 }: FelixDeps): Felix => {
 	const { nodeName } = settings;
 	const calc = createPolicyCalc();
-	const nodes = new Map<string, Node>();
+	const network = createNodeNetwork({ settings, kernel, log });
 	const pods = new Map<string, Pod>();
 	const policies = new Set<string>();
 	let podWaiters: PodWaiter[] = [];
-	let cluster = clusterOf([]);
-	let interfaces: readonly InterfaceAddress[] = [];
-	let isOwnAddress = ownAddresses([]);
-	let links: readonly Link[] = [];
-	let addresses: NodeAddresses = {};
 	let inSync = false;
 	/** The pods found in the kernel are known: writing before would sweep what is theirs. */
 	let restored = false;
 
-	let problems: readonly Problem[] = [];
 	let backend: Backend | undefined;
 	let backendReason = '';
 	let dataplane: Dataplane | undefined;
@@ -123,7 +116,7 @@ export const createFelix = ({
 	const desired = createDesired();
 	const ender = createConnectionEnder({
 		endConnections: kernel.endConnections,
-		isNode: (address) => isOwnAddress(address),
+		isNode: network.isNode,
 		later: (milliseconds, action) => void setTimeout(action, milliseconds).unref(),
 		now: () => performance.now(),
 		log: log.child({ part: 'connections' }),
@@ -132,51 +125,19 @@ export const createFelix = ({
 	const explain = createExplain({
 		node: nodeName,
 		calc,
-		isNode: (address) => isOwnAddress(address),
+		isNode: network.isNode,
 		routes: kernel.listRoutes,
 		logging: () => renderSettings.logging,
 		counters: async (family, table, name) => chains[family]?.counters(table, name) ?? [],
 	});
 	const flows = createFlows({
 		calc,
-		isNode: (address) => isOwnAddress(address),
+		isNode: network.isNode,
 		open: openNflog,
 		later: (milliseconds, action) => void setTimeout(action, milliseconds).unref(),
 		log: log.child({ part: 'flows' }),
 	});
 	const savedSysctls = join(settings.runDir, 'sysctls.json');
-
-	const podCIDRs = (): readonly string[] => cluster.nodes.get(nodeName)?.podCIDRs ?? [];
-	const podNetworks = (): readonly string[] =>
-		settings.podNetworks.length > 0
-			? settings.podNetworks
-			: [...cluster.nodes.values()].flatMap((node) => node.podCIDRs);
-
-	/** MTU of the interface that has the node's address. */
-	const uplinkMtu = (): number => {
-		const dev = interfaces.find((one) => Object.values(addresses).includes(one.address))?.dev;
-		return links.find((link) => link.name === dev)?.mtu ?? 1500;
-	};
-
-	/** What depends on Node objects and interfaces; cheap, and called on changes of those only. */
-	const recompute = (): void => {
-		cluster = clusterOf(nodes.values());
-		const self = cluster.nodes.get(nodeName);
-		const chosen = nodeAddressesOf(settings.nodeAddress, self?.addresses ?? {}, interfaces);
-		if (addresses[4] !== chosen.addresses[4] || addresses[6] !== chosen.addresses[6]) addresses = chosen.addresses;
-		const routed = clusterRoutes({ nodeName, cluster, mode: settings.mode, nodeAddresses: addresses, interfaces });
-		routes = routed.routes;
-		const object = `Node ${nodeName}`;
-		const own: Problem[] = chosen.problems.map((reason) => ({ object, field: '', code: 'NoNodeAddress', reason }));
-		if (self === undefined && inSync)
-			own.push({ object, field: '', reason: 'does not exist: felix serves no pod until it does' });
-		const all = [...cluster.problems, ...routed.problems, ...own];
-		const known = new Set(problems.map(sentence));
-		for (const problem of all) if (!known.has(sentence(problem))) log.error({ ...problem }, sentence(problem));
-		problems = all;
-	};
-	let routes = clusterRoutes({ nodeName, cluster, mode: settings.mode, nodeAddresses: {}, interfaces }).routes;
-	const sentence = ({ object, field, reason }: Problem): string => [object, field, reason].filter(Boolean).join(' ');
 
 	const podIsHere = (pod: Pod, uid: string): boolean =>
 		pod.spec.nodeName === nodeName && (uid === '' || pod.metadata.uid === uid);
@@ -222,8 +183,8 @@ export const createFelix = ({
 		const key = change.type === 'set' ? keyOf(change.object.metadata) : change.key;
 		const object = change.type === 'set' ? change.object : undefined;
 		if (kind === 'Node') {
-			if (object?.kind === 'Node') nodes.set(key, object);
-			else nodes.delete(key);
+			if (object?.kind === 'Node') network.setNode(object);
+			else network.deleteNode(key);
 			return 'nodes';
 		}
 		if (kind === 'Pod') onPod(key, object?.kind === 'Pod' ? object : undefined);
@@ -236,11 +197,6 @@ export const createFelix = ({
 			else if (object.kind === kind) calc.set(object as Parameters<typeof calc.set>[0]);
 		}
 		return 'other';
-	};
-
-	const readInterfaces = async (): Promise<void> => {
-		[links, interfaces] = await Promise.all([kernel.listLinks(), kernel.listAddresses()]);
-		isOwnAddress = ownAddresses(interfaces);
 	};
 
 	let failedSettings = '';
@@ -266,8 +222,8 @@ export const createFelix = ({
 
 	const start = async (): Promise<void> => {
 		renderSettings = { ...renderSettings, logging: flows.start() };
-		await readInterfaces();
-		recompute();
+		await network.readInterfaces();
+		network.recompute(inSync);
 		if (settings.iptablesBackend === 'auto') {
 			const detected = await detectBackend(run, 4);
 			backend = detected.backend;
@@ -292,15 +248,15 @@ export const createFelix = ({
 					{
 						policy: calc.state,
 						settings: renderSettings,
-						podNetworks: podNetworks(),
-						localPodCIDRs: podCIDRs(),
+						podNetworks: network.podNetworks(),
+						localPodCIDRs: network.podCIDRs(),
 						nonMasqueradeCIDRs: settings.nonMasqueradeCIDRs,
-						routes,
+						routes: network.routes(),
 					},
 					attachments,
 				),
 			policiesInForce: ender.inForce,
-			nodeAddresses: () => addresses,
+			nodeAddresses: network.addresses,
 			settings: bringSysctls,
 			log: log.child({ part: 'dataplane' }),
 			rulesCheckSeconds,
@@ -315,8 +271,8 @@ export const createFelix = ({
 				log: log.child({ part: 'cni' }),
 				clock: { now: Date.now },
 				inSync: () => inSync,
-				podCIDRs,
-				mtu: () => (settings.mtu > 0 ? settings.mtu : uplinkMtu()),
+				podCIDRs: network.podCIDRs,
+				mtu: () => (settings.mtu > 0 ? settings.mtu : network.uplinkMtu()),
 				waitForPod: (namespace, name, uid, timeout) =>
 					new Promise((resolve) => {
 						const waiter = { key: `${namespace}/${name}`, uid, resolve };
@@ -350,8 +306,8 @@ export const createFelix = ({
 			if (event.type !== 'address' && event.type !== 'link') return;
 			const name = event.type === 'link' ? event.link.name : event.address.dev;
 			if (name.startsWith('manx')) return;
-			void readInterfaces().then(() => {
-				recompute();
+			void network.readInterfaces().then(() => {
+				network.recompute(inSync);
 				bringSysctls();
 				dataplane?.wake();
 			});
@@ -376,7 +332,7 @@ export const createFelix = ({
 			for (const change of changes) if (take(change) === 'nodes') nodesChanged = true;
 			const first = nowInSync && !inSync;
 			inSync = nowInSync;
-			if (nodesChanged || first) recompute();
+			if (nodesChanged || first) network.recompute(inSync);
 			if (first) {
 				wakePodWaiters();
 				if (restored) dataplane?.begin();
@@ -389,7 +345,7 @@ export const createFelix = ({
 			return ender.pending() ? [...found, 'connections that policies no longer allow are being ended'] : found;
 		},
 		status: () => ({
-			podCIDRs: podCIDRs(),
+			podCIDRs: network.podCIDRs(),
 			backend: backend === undefined ? '' : `${backend} (${backendReason})`,
 			pods: [...(dataplane?.attachments().values() ?? [])].map((attachment) => ({
 				namespace: attachment.podNamespace,
@@ -400,7 +356,7 @@ export const createFelix = ({
 			routes: dataplane?.status().routes ?? { wanted: 0, programmed: 0 },
 			policies: policies.size,
 			connectionsEnded: ender.status().ended,
-			problems,
+			problems: network.problems(),
 			lastError: dataplane?.status().lastError ?? '',
 		}),
 		explain,
