@@ -15,7 +15,7 @@ import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Logger } from '../src/logging.ts';
 import type { Family } from '../src/net/ip.ts';
 import type { Attachment } from './attachment.ts';
-import { createPolicyCalc } from './calc/index.ts';
+import { createPolicyCalc, type LocalPod } from './calc/index.ts';
 import { createCniServer } from './cni/server.ts';
 import { type Cni, createCni } from './cni/verbs.ts';
 import type { WiringDeps } from './cni/wiring.ts';
@@ -26,6 +26,7 @@ import { applyHostSysctls, type SysctlAccess } from './dataplane/host-sysctls.ts
 import { createExplain, type ExplainQuery, type ExplainResult } from './explain.ts';
 import { createFlows, type Flows, type FlowsDeps } from './flows.ts';
 import { createNodeNetwork } from './node-network.ts';
+import { createNodePods } from './node-pods.ts';
 
 /**
  * felix put together: objects come in, the policy calculation, the CNI server and the dataplane loop share them, and the
@@ -81,8 +82,6 @@ export type FelixStatus = {
 	readonly lastError: string;
 };
 
-type PodWaiter = { readonly key: string; readonly uid: string; readonly resolve: (pod: Pod | undefined) => void };
-
 /** The node's rules and sets tell nobody when they are changed: seconds between looks at them. */
 const rulesCheckSeconds = 3;
 
@@ -99,9 +98,8 @@ export const createFelix = ({
 	const { nodeName } = settings;
 	const calc = createPolicyCalc();
 	const network = createNodeNetwork({ settings, kernel, log });
-	const pods = new Map<string, Pod>();
+	const pods = createNodePods(nodeName, () => inSync);
 	const policies = new Set<string>();
-	let podWaiters: PodWaiter[] = [];
 	let inSync = false;
 	/** The pods found in the kernel are known: writing before would sweep what is theirs. */
 	let restored = false;
@@ -139,13 +137,10 @@ export const createFelix = ({
 	});
 	const savedSysctls = join(settings.runDir, 'sysctls.json');
 
-	const podIsHere = (pod: Pod, uid: string): boolean =>
-		pod.spec.nodeName === nodeName && (uid === '' || pod.metadata.uid === uid);
-
 	/** Gives pods found in the kernel without a record their names, by address. */
 	const matchNameless = (pod: Pod): void => {
 		for (const attachment of cni?.attachments() ?? []) {
-			if (attachment.podName !== '' || !podIsHere(pod, '')) continue;
+			if (attachment.podName !== '') continue;
 			if (!attachment.addresses.some((address) => pod.status.podIPs.includes(address))) continue;
 			const named = (cni as Cni).adopt(attachment, pod);
 			setLocalPod(keyOf(pod.metadata), [...wiredBeside(named), named]);
@@ -154,28 +149,16 @@ export const createFelix = ({
 		}
 	};
 
+	const remember = ({ metadata }: Pod): void => cni?.remember(metadata.namespace, metadata.name);
+
 	const onPod = (key: string, pod: Pod | undefined): void => {
 		if (pod === undefined) {
 			pods.delete(key);
 			return;
 		}
-		if (pod.spec.nodeName !== nodeName) {
-			pods.delete(key);
-			return;
-		}
-		pods.set(key, pod);
+		if (!pods.set(pod)) return;
 		matchNameless(pod);
-		wakePodWaiters();
-	};
-
-	const wakePodWaiters = (): void => {
-		if (!inSync) return;
-		podWaiters = podWaiters.filter(({ key, uid, resolve }) => {
-			const pod = pods.get(key);
-			if (pod === undefined || !podIsHere(pod, uid)) return true;
-			resolve(pod);
-			return false;
-		});
+		pods.wake();
 	};
 
 	const take = (change: ObjectChange): 'nodes' | 'other' => {
@@ -187,6 +170,10 @@ export const createFelix = ({
 			else network.deleteNode(key);
 			return 'nodes';
 		}
+		if (kind === 'BGPConfiguration') {
+			network.setConfiguration(object?.kind === 'BGPConfiguration' ? object : undefined);
+			return 'nodes';
+		}
 		if (kind === 'Pod') onPod(key, object?.kind === 'Pod' ? object : undefined);
 		if (kind === 'NetworkPolicy') {
 			if (object === undefined) policies.delete(key);
@@ -195,6 +182,8 @@ export const createFelix = ({
 		if (kind === 'Pod' || kind === 'Namespace' || kind === 'NetworkPolicy') {
 			if (object === undefined) calc.delete(kind, key);
 			else if (object.kind === kind) calc.set(object as Parameters<typeof calc.set>[0]);
+			if (object?.kind === 'Pod' && object.spec.nodeName === nodeName) remember(object);
+			if (object?.kind === 'Namespace') cni?.remember(key);
 		}
 		return 'other';
 	};
@@ -210,19 +199,27 @@ export const createFelix = ({
 
 	const keyOfAttachment = (attachment: Attachment): string => `${attachment.podNamespace}/${attachment.podName}`;
 
+	const lastKnownOf = (attachments: readonly Attachment[]): Pick<LocalPod, 'lastKnown'> => {
+		const lastKnown = attachments.map((attachment) => cni?.lastKnown(attachment)).find((known) => known !== undefined);
+		return lastKnown === undefined ? {} : { lastKnown };
+	};
+
 	/** A pod has the addresses of all its attachments: a sandbox made anew lives beside the old one for a while. */
 	const setLocalPod = (key: string, attachments: Iterable<Attachment>): void => {
 		const own = [...attachments].filter((attachment) => keyOfAttachment(attachment) === key);
 		const all = new Set(own.flatMap((attachment) => attachment.addresses));
 		if (own.length === 0) calc.deleteLocalPod(key);
-		else calc.setLocalPod({ key, addresses: [...all] });
+		else calc.setLocalPod({ key, addresses: [...all], ...lastKnownOf(own) });
 	};
 	const wiredBeside = (attachment: Attachment): Attachment[] =>
 		[...(dataplane?.attachments().values() ?? [])].filter((one) => one.hostInterface !== attachment.hostInterface);
 
 	const start = async (): Promise<void> => {
 		renderSettings = { ...renderSettings, logging: flows.start() };
-		await network.readInterfaces();
+		await network.start(() => {
+			network.recompute(inSync);
+			dataplane?.wake();
+		});
 		network.recompute(inSync);
 		if (settings.iptablesBackend === 'auto') {
 			const detected = await detectBackend(run, 4);
@@ -251,7 +248,7 @@ export const createFelix = ({
 						podNetworks: network.podNetworks(),
 						localPodCIDRs: network.podCIDRs(),
 						nonMasqueradeCIDRs: settings.nonMasqueradeCIDRs,
-						routes: network.routes(),
+						...network.routes(),
 					},
 					attachments,
 				),
@@ -273,17 +270,8 @@ export const createFelix = ({
 				inSync: () => inSync,
 				podCIDRs: network.podCIDRs,
 				mtu: () => (settings.mtu > 0 ? settings.mtu : network.uplinkMtu()),
-				waitForPod: (namespace, name, uid, timeout) =>
-					new Promise((resolve) => {
-						const waiter = { key: `${namespace}/${name}`, uid, resolve };
-						podWaiters.push(waiter);
-						const timer = setTimeout(() => {
-							podWaiters = podWaiters.filter((other) => other !== waiter);
-							resolve(undefined);
-						}, timeout);
-						timer.unref();
-						wakePodWaiters();
-					}),
+				waitForPod: pods.waitFor,
+				lastKnown: calc.lastKnown,
 				programmed: (attachment) => {
 					setLocalPod(keyOfAttachment(attachment), [...wiredBeside(attachment), attachment]);
 					return plane.attach(attachment);
@@ -299,7 +287,10 @@ export const createFelix = ({
 			if (attachment.podName !== '') setLocalPod(keyOfAttachment(attachment), found);
 		}
 		plane.adopt(found);
-		for (const pod of pods.values()) matchNameless(pod);
+		for (const pod of pods.all()) {
+			matchNameless(pod);
+			remember(pod);
+		}
 		if (found.length > 0) log.info({ pods: found.length }, `${found.length} pods found wired, left as they are`);
 		bringSysctls();
 		stopWatching = kernel.watch((event) => {
@@ -334,7 +325,7 @@ export const createFelix = ({
 			inSync = nowInSync;
 			if (nodesChanged || first) network.recompute(inSync);
 			if (first) {
-				wakePodWaiters();
+				pods.wake();
 				if (restored) dataplane?.begin();
 			}
 			dataplane?.wake();
@@ -363,6 +354,7 @@ export const createFelix = ({
 		flows,
 		close: async () => {
 			stopWatching();
+			network.close();
 			flows.close();
 			await closeServer();
 			cni?.close();

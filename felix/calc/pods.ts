@@ -4,7 +4,7 @@ import { createAddressOwners } from './address-owners.ts';
 import { contribute, type NamespaceRecord, type PodRecord } from './records.ts';
 import { createSelections, type Selections } from './selections.ts';
 import { sameLabels } from './selector.ts';
-import type { LocalPod, PodInfo } from './types.ts';
+import type { LastKnown, LocalPod, PodInfo } from './types.ts';
 
 export type Pods = {
 	readonly selections: Selections;
@@ -15,6 +15,7 @@ export type Pods = {
 	readonly setLocalPod: (pod: LocalPod) => void;
 	readonly deleteLocalPod: (key: string) => void;
 	readonly pod: (key: string) => PodInfo | undefined;
+	readonly lastKnown: (key: string) => LastKnown | undefined;
 	readonly podAt: (address: string) => PodInfo | undefined;
 	readonly port: (key: string, protocol: string, name: string) => number | undefined;
 };
@@ -131,6 +132,23 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 		settleNamespace(pod.namespace);
 	};
 
+	/** A pod that is not in the API, or whose namespace is not, is what an earlier felix last knew of it. */
+	const recall = ({ key, namespace, object }: PodRecord, known: LastKnown): Pod => {
+		if (namespace.object === undefined && namespace.labels === undefined && known.namespaceLabels !== undefined) {
+			namespace.labels = known.namespaceLabels;
+			selections.namespaceLabelsChanged(namespace, undefined);
+		}
+		if (object !== undefined) return object;
+		const { uid, labels, ports, phase } = known;
+		const name = key.slice(namespace.name.length + 1);
+		return {
+			kind: 'Pod',
+			metadata: { namespace: namespace.name, name, uid, labels, annotations: {}, creationTimestamp: '' },
+			spec: { nodeName: '', hostNetwork: false, ports },
+			status: { phase, podIPs: none },
+		};
+	};
+
 	const infoOf = ({ key, local, object, eligible }: PodRecord): PodInfo => ({
 		key,
 		addresses: local?.addresses ?? object?.status.podIPs ?? none,
@@ -147,6 +165,21 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 		},
 		port: (key, protocol, name) =>
 			pods.get(key)?.ports.find((port) => port.name === name && port.protocol === protocol)?.containerPort,
+		lastKnown: (key) => {
+			const pod = pods.get(key);
+			if (pod?.object === undefined) return undefined;
+			const { metadata, spec, status } = pod.object;
+			// Never wired.
+			if (spec.hostNetwork) return undefined;
+			const { labels } = pod.namespace;
+			return {
+				uid: metadata.uid,
+				labels: metadata.labels,
+				ports: spec.ports,
+				phase: status.phase,
+				...(labels === undefined ? {} : { namespaceLabels: labels }),
+			};
+		},
 		podAt: (address) => {
 			const pod = owners.ownerOf(address);
 			return pod && infoOf(pod);
@@ -179,6 +212,7 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			const wasLocal = pod.local !== undefined;
 			pod.local = local;
 			if (!wasLocal) pod.namespace.localPods++;
+			if (local.lastKnown !== undefined) pod.object = recall(pod, local.lastKnown);
 			refresh(pod);
 			if (wasLocal) return;
 			selections.podChanged(pod);

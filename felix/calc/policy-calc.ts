@@ -140,6 +140,7 @@ export const createPolicyCalc = (): PolicyCalc => {
 		setLocalPod: pods.setLocalPod,
 		deleteLocalPod: pods.deleteLocalPod,
 		pod: pods.pod,
+		lastKnown: pods.lastKnown,
 		podAt: pods.podAt,
 		port: pods.port,
 		state: (family) => {

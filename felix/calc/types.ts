@@ -1,5 +1,5 @@
 import type { IpsetSpec } from 'iptables-wrapper';
-import type { Namespace, NetworkPolicy, Pod } from '../../src/api/objects.ts';
+import type { ContainerPort, Labels, Namespace, NetworkPolicy, Pod } from '../../src/api/objects.ts';
 import type { Family } from '../../src/net/ip.ts';
 
 /** A pod wired on this node, as the policy calculation sees it. */
@@ -8,6 +8,18 @@ export type LocalPod = {
 	readonly key: string;
 	/** Canonical addresses, both families. */
 	readonly addresses: readonly string[];
+	/** What an earlier felix knew of it: counts until the API has the pod, and its namespace. */
+	readonly lastKnown?: LastKnown;
+};
+
+/** All that policies look at in a pod, apart from its addresses. Kept in its record on disk. */
+export type LastKnown = {
+	readonly uid: string;
+	readonly labels: Labels;
+	readonly ports: readonly ContainerPort[];
+	readonly phase: Pod['status']['phase'];
+	/** Absent: its namespace was never seen. */
+	readonly namespaceLabels?: Labels;
 };
 
 /** One thing that lets a packet pass within a direction: all conditions given must hold. */
@@ -79,6 +91,8 @@ export type PolicyCalc = {
 	/** Incremental: the same object as before when nothing changed, the same groups and members where they did not. */
 	readonly state: (family: Family) => PolicyState;
 	readonly pod: (key: string) => PodInfo | undefined;
+	/** What a felix after this one has to know of a pod should the API miss it then; undefined: no pod was ever seen. */
+	readonly lastKnown: (key: string) => LastKnown | undefined;
 	/** The pod an address belongs to. */
 	readonly podAt: (address: string) => PodInfo | undefined;
 	/** Number of a pod's named port. */

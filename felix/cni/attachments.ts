@@ -14,6 +14,8 @@ export type Attachments = {
 	readonly ipam: Ipam;
 	readonly get: (key: string) => AttachmentRecord | undefined;
 	readonly all: () => readonly AttachmentRecord[];
+	/** Of the pods of a namespace. */
+	readonly inNamespace: (namespace: string) => readonly AttachmentRecord[];
 	/** Records it in memory and on disk. */
 	readonly put: (record: AttachmentRecord) => void;
 	/** Frees its addresses and forgets it, on disk too. */
@@ -36,9 +38,28 @@ export const createAttachments = (options: {
 	const records = createRecords(runDir);
 	const ipam = createIpam({ clock });
 	const known = new Map<string, AttachmentRecord>();
+	/** Keys of `known` by namespace; '' for pods without a name. */
+	const namespaces = new Map<string, Set<string>>();
 	const releasedPath = join(runDir, 'released.json');
 
 	const saveReleased = (): void => writeAtomically(releasedPath, JSON.stringify(ipam.released()));
+
+	const forget = (key: string): void => {
+		const namespace = known.get(key)?.attachment.podNamespace ?? '';
+		known.delete(key);
+		const keys = namespaces.get(namespace);
+		keys?.delete(key);
+		if (keys?.size === 0) namespaces.delete(namespace);
+	};
+	const learn = (record: AttachmentRecord): void => {
+		const key = attachmentKey(record.attachment);
+		const { podNamespace } = record.attachment;
+		if (known.get(key)?.attachment.podNamespace !== podNamespace) forget(key);
+		known.set(key, record);
+		const keys = namespaces.get(podNamespace);
+		if (keys === undefined) namespaces.set(podNamespace, new Set([key]));
+		else keys.add(key);
+	};
 
 	const claim = (attachment: Attachment): void => {
 		const conflicts = ipam.restore(attachmentKey(attachment), attachment.addresses);
@@ -55,14 +76,15 @@ export const createAttachments = (options: {
 		ipam,
 		get: (key) => known.get(key),
 		all: () => [...known.values()],
+		inNamespace: (namespace) => [...(namespaces.get(namespace) ?? [])].flatMap((key) => known.get(key) ?? []),
 		put: (record) => {
-			known.set(attachmentKey(record.attachment), record);
+			learn(record);
 			records.write(record);
 		},
 		remove: (key) => {
 			// The release time is on disk before the record goes: a felix that dies in between sweeps the record again.
 			if (ipam.release(key).length > 0) saveReleased();
-			known.delete(key);
+			forget(key);
 			records.remove(key);
 		},
 		restore: (links) => {
@@ -70,11 +92,11 @@ export const createAttachments = (options: {
 			for (const file of unreadable) log.warn({ file }, 'an attachment record is not readable: its veth counts alone');
 			const restored = restoreAttachments(links, read);
 			for (const record of restored.recorded) {
-				known.set(attachmentKey(record.attachment), record);
+				learn(record);
 				claim(record.attachment);
 			}
 			for (const attachment of restored.unrecorded) {
-				known.set(attachmentKey(attachment), { attachment, network: '', netnsId: '', mtu: 0, result: {} });
+				learn({ attachment, network: '', netnsId: '', mtu: 0, result: {} });
 				claim(attachment);
 				const { containerID, ifname, addresses } = attachment;
 				log.warn({ containerID, ifname, addresses }, 'a pod veth has no record: kept, to be matched with its pod');

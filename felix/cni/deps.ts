@@ -2,6 +2,7 @@ import type { Pod } from '../../src/api/objects.ts';
 import type { Kernel } from '../../src/kernel/kernel.ts';
 import type { Logger } from '../../src/logging.ts';
 import type { Attachment } from '../attachment.ts';
+import type { LastKnown } from '../calc/types.ts';
 import type { WiringDeps } from './wiring.ts';
 
 /** What the CNI verbs are handed: kernel, clock, the datastore's knowledge and the dataplane loop. */
@@ -21,6 +22,8 @@ export type CniDeps = WiringDeps & {
 	 * Waits until the datastore is in sync and has this pod on this node (with this uid, unless ''), at most so long.
 	 */
 	readonly waitForPod: (namespace: string, name: string, uid: string, timeoutMs: number) => Promise<Pod | undefined>;
+	/** What is known of a pod (`namespace/name`) now: goes into its record. */
+	readonly lastKnown: (key: string) => LastKnown | undefined;
 	/**
 	 * Wants everything of the attachment in the kernel (routes, neighbours, anti-spoof and policy set members) and
 	 * returns when it is there; an error in words when it is not. Called again for an attachment it must replace it.

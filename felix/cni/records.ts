@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Link } from '../../src/kernel/kernel.ts';
 import { canonicalAddress } from '../../src/net/ip.ts';
 import type { Attachment } from '../attachment.ts';
+import type { LastKnown } from '../calc/types.ts';
 import { hostInterfaceOf, isHostInterface, podMac } from './wiring.ts';
 
 /**
@@ -20,6 +21,8 @@ export type AttachmentRecord = {
 	readonly mtu: number;
 	/** The result as answered to the last ADD. */
 	readonly result: Record<string, unknown>;
+	/** What policies look at in the pod, as last seen in the API. */
+	readonly lastKnown?: LastKnown;
 };
 
 export const attachmentKey = (id: { readonly containerID: string; readonly ifname: string }): string =>
@@ -73,11 +76,25 @@ const readRecord = (path: string): AttachmentRecord | undefined => {
 			[attachment.netns, attachment.mac, attachment.podNamespace, attachment.podName, attachment.podUID].every(
 				(text) => typeof text === 'string',
 			);
-		return sound ? record : undefined;
+		if (!sound || record.lastKnown === undefined || isLastKnown(record.lastKnown)) return sound ? record : undefined;
+		const { lastKnown: _, ...rest } = record;
+		return rest;
 	} catch {
 		return undefined;
 	}
 };
+
+const isLabels = (value: unknown): boolean =>
+	typeof value === 'object' && value !== null && Object.values(value).every((text) => typeof text === 'string');
+
+const isLastKnown = ({ uid, labels, ports, phase, namespaceLabels }: LastKnown): boolean =>
+	[uid, phase].every((text) => typeof text === 'string') &&
+	isLabels(labels) &&
+	(namespaceLabels === undefined || isLabels(namespaceLabels)) &&
+	ports.every(
+		({ name, protocol, containerPort }) =>
+			typeof name === 'string' && typeof protocol === 'string' && typeof containerPort === 'number',
+	);
 
 /** `<containerID> <ifname> <address>...`, the veth's alias: what the kernel itself remembers of an attachment. */
 export const aliasOf = (attachment: Attachment): string =>

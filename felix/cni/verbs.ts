@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Pod } from '../../src/api/objects.ts';
 import type { Attachment } from '../attachment.ts';
+import type { LastKnown } from '../calc/types.ts';
 import { createAttachments } from './attachments.ts';
 import { checkAttachment } from './check.ts';
 import type { CniDeps } from './deps.ts';
@@ -18,6 +20,7 @@ import {
 } from './netconf.ts';
 import { identifyNetns } from './netns-id.ts';
 import { createPendingDels } from './pending-dels.ts';
+import { createPodWait } from './pod-wait.ts';
 import type { CniReply, CniRequest } from './protocol.ts';
 import { type AttachmentRecord, aliasOf, attachmentKey } from './records.ts';
 import { addResult } from './result.ts';
@@ -38,51 +41,24 @@ export type Cni = {
 	/** Does remembered DELs, now and as they come, and watches for veths that vanish. */
 	readonly start: () => Promise<void>;
 	readonly attachments: () => readonly Attachment[];
+	/** What the record of a pod's interface says of the pod. */
+	readonly lastKnown: (attachment: Attachment) => LastKnown | undefined;
+	/** Something changed in what is known of a pod, or (without a name) of a namespace: brings the records up to date. */
+	readonly remember: (namespace: string, name?: string) => void;
 	/** Gives an attachment restored without a record the names of its pod. */
 	readonly adopt: (attachment: Attachment, pod: Pod) => Attachment;
 	readonly usage: () => readonly PoolUsage[];
 	readonly close: () => void;
 };
 
-const podWaitMs = 10_000;
 const ok = (stdout = ''): CniReply => ({ exitCode: 0, stdout });
 
 export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 	const { log, kernel } = deps;
 	const state = createAttachments({ runDir: deps.runDir, clock: deps.clock, log });
 	const locks = createKeyLock();
-	/** ADDs that wait for their pod; a DEL of the same container ends the wait. */
-	const waits = new Map<string, () => void>();
+	const podWait = createPodWait(deps);
 	let unwatch = (): void => {};
-
-	const waitForPod = async (env: PodEnvironment): Promise<CniError | undefined> => {
-		const key = attachmentKey(env);
-		const name = `${env.podNamespace}/${env.podName}`;
-		const ended = new Promise<'ended'>((resolve) => waits.set(key, () => resolve('ended')));
-		const pod = await Promise.race([
-			deps.waitForPod(env.podNamespace, env.podName, env.podUID, podWaitMs),
-			ended,
-		]).finally(() => waits.delete(key));
-		if (pod === 'ended')
-			return cniError(cniCodes.tryLater, 'the pod was deleted', `a DEL came while ${name} was waited for`);
-		if (!deps.inSync()) {
-			const details = 'felix has not read all objects from the datastore yet, try again later';
-			return cniError(cniCodes.tryLater, 'felix is not in sync', details);
-		}
-		if (pod === undefined) {
-			const uid = env.podUID === '' ? '' : ` (uid ${env.podUID})`;
-			const details = `no pod ${name}${uid} on this node within ${podWaitMs / 1000} s, try again later`;
-			return cniError(cniCodes.tryLater, 'pod not known', details);
-		}
-		if (pod.spec.hostNetwork) {
-			return cniError(
-				cniCodes.invalidConfig,
-				'pod has hostNetwork',
-				`${name} uses the node's network: nothing to wire`,
-			);
-		}
-		return undefined;
-	};
 
 	const add = async (netconf: Netconf, env: PodEnvironment): Promise<CniReply | CniError> => {
 		const key = attachmentKey(env);
@@ -92,7 +68,7 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 			const failure = await del(env);
 			if (failure !== undefined) return failure;
 		}
-		const unknown = await waitForPod(env);
+		const unknown = await podWait.wait(env);
 		if (unknown !== undefined) return unknown;
 
 		const existing = state.get(key);
@@ -128,8 +104,17 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 			return cniError(cniCodes.wiringFailed, 'wiring the pod failed', `${podNamespace}/${podName}: ${failure}`);
 		}
 		const result = addResult(attachment, netconf, mtu);
-		state.put({ attachment, network: netconf.name, netnsId, mtu, result });
+		state.put(upToDate({ attachment, network: netconf.name, netnsId, mtu, result }));
 		return ok(`${JSON.stringify(result)}\n`);
+	};
+
+	/** The record with what is known of its pod now; the same record when it says so already, or nothing is known. */
+	const upToDate = (record: AttachmentRecord): AttachmentRecord => {
+		const { podNamespace, podName, podUID } = record.attachment;
+		const lastKnown = deps.lastKnown(`${podNamespace}/${podName}`);
+		// A pod made anew under the name of one whose interface is still here is another pod.
+		if (lastKnown === undefined || (podUID !== '' && lastKnown.uid !== '' && podUID !== lastKnown.uid)) return record;
+		return isDeepStrictEqual(record.lastKnown, lastKnown) ? record : { ...record, lastKnown };
 	};
 
 	/** Makes the pair, or brings it in order when it is there: the same veth if possible, a new one else. Programs it. */
@@ -255,7 +240,7 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 			const reply = await add(netconf.value, env.value);
 			return 'exitCode' in reply ? reply : refuse(reply);
 		};
-		if (command.value === 'DEL') waits.get(key)?.();
+		if (command.value === 'DEL') podWait.end(key);
 		const reply = await locks.run(key, run);
 		const fields = {
 			containerID,
@@ -332,8 +317,22 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 			const { namespace: podNamespace, name: podName, uid: podUID } = pod.metadata;
 			const adopted = { ...attachment, podNamespace, podName, podUID };
 			const record = state.get(attachmentKey(attachment));
-			if (record !== undefined) state.put({ ...record, attachment: adopted });
+			if (record !== undefined) state.put(upToDate({ ...record, attachment: adopted }));
 			return adopted;
+		},
+		lastKnown: (attachment) => state.get(attachmentKey(attachment))?.lastKnown,
+		remember: (namespace, name) => {
+			for (const record of state.inNamespace(namespace)) {
+				if (name !== undefined && record.attachment.podName !== name) continue;
+				const now = upToDate(record);
+				if (now === record) continue;
+				try {
+					state.put(now);
+				} catch (error) {
+					const { containerID } = record.attachment;
+					log.error({ containerID, error: String(error) }, 'writing what is known of a pod failed');
+				}
+			}
 		},
 		usage: () => {
 			state.ipam.setPools(deps.podCIDRs());

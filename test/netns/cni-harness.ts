@@ -38,6 +38,7 @@ export type NodeHarness = {
 		/** What waiting for a pod waits for. */
 		arrival: () => Promise<void>;
 		programming: () => string | undefined;
+		lastKnown: CniDeps['lastKnown'];
 		now: () => number;
 	};
 	readonly cni: () => Cni;
@@ -81,6 +82,7 @@ export const createNode = (shim: string): NodeHarness => {
 		knows: () => true,
 		arrival: () => Promise.resolve(),
 		programming: () => undefined,
+		lastKnown: () => undefined,
 		now: () => Date.now(),
 	};
 	let running: { readonly cni: Cni; readonly stop: () => Promise<void> } | undefined;
@@ -112,6 +114,7 @@ export const createNode = (shim: string): NodeHarness => {
 				await world.arrival();
 				return world.knows(namespace, name) ? fakePod(namespace, name, uid) : undefined;
 			},
+			lastKnown: (key) => world.lastKnown(key),
 			programmed,
 			detach: async (attachment) => {
 				const wanted = hostStateOf(attachment, nodeAddresses);

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { LastKnown } from '../../felix/calc/types.ts';
 import { buildShim } from '../../felix/cni/build-shim.ts';
 import { hostInterfaceOf, hostMac, podMac } from '../../felix/cni/wiring.ts';
 import { createNode, ip, type NodeHarness, nodeAddresses, type Outcome, shimDirectory } from './cni-harness.ts';
@@ -408,6 +409,40 @@ describe('restart', () => {
 		assert.equal(ip('-n', a.netns, '-o', 'link', 'show', 'eth0').split(':')[0], index, 'a repeated ADD keeps its veth');
 		done(await node.call('DEL', { id: 'a' }));
 		assert.deepEqual(records(), ['b:eth0.json']);
+	});
+
+	test('what is known of a pod is in its record, follows changes, and is there after the restart', async () => {
+		const known = new Map<string, LastKnown>();
+		node.world.lastKnown = (key) => known.get(key);
+		const file = join(node.runDir, 'attachments', 'a:eth0.json');
+		const written = (): unknown => (JSON.parse(readFileSync(file, 'utf8')) as { lastKnown: unknown }).lastKnown;
+		const ports = [{ name: 'http', containerPort: 80, protocol: 'TCP' }] as const;
+		known.set('default/a', { uid: 'u', labels: { app: 'a' }, ports, phase: 'Pending' });
+		await addPod('a');
+		assert.deepEqual(written(), known.get('default/a'));
+		known.set('default/a', { uid: 'u', labels: { app: 'b' }, ports, phase: 'Running', namespaceLabels: { team: 'x' } });
+		node.cni().remember('other');
+		node.cni().remember('default', 'b');
+		assert.notDeepEqual(written(), known.get('default/a'));
+		node.cni().remember('default');
+		assert.deepEqual(written(), known.get('default/a'));
+		const before = statSync(file);
+		node.cni().remember('default', 'a');
+		assert.equal(statSync(file).ino, before.ino, 'nothing new, nothing written');
+		const last = known.get('default/a');
+		known.set('default/a', { uid: 'another', labels: {}, ports: [], phase: 'Running' });
+		node.cni().remember('default', 'a');
+		known.clear();
+		node.cni().remember('default', 'a');
+		await node.stop();
+		const [found] = await node.start();
+		assert.ok(found);
+		assert.deepEqual(node.cni().lastKnown(found), last);
+		writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), lastKnown: { labels: [1] } }));
+		await node.stop();
+		const [again] = await node.start();
+		assert.equal(again?.podName, 'a', 'the record counts without what is not understood');
+		assert.equal(node.cni().lastKnown(found), undefined);
 	});
 
 	test('sweeps records without a veth; their addresses cool down', async () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { createPolicyCalc, type PolicyCalc, verdict } from '../../felix/calc/index.ts';
+import { createPolicyCalc, type LastKnown, type PolicyCalc, verdict } from '../../felix/calc/index.ts';
 import { keyOf } from '../../src/api/objects.ts';
 import { familyOf } from '../../src/net/ip.ts';
 import {
@@ -119,6 +119,36 @@ test('the state depends on the objects, not on the way to them; reading in betwe
 					assert.deepEqual(plain(calc.state(family)), wanted);
 					assert.deepEqual(plain(squashed.state(family)), wanted);
 				}
+			},
+		),
+		{ numRuns },
+	);
+});
+
+test('a restart while wired pods are missing from the API changes nothing', () => {
+	fc.assert(
+		fc.property(
+			fc.array(fc.oneof({ weight: 3, arbitrary: objectStep }, localStep), { minLength: 5, maxLength: 40 }),
+			fc.boolean(),
+			(steps, localFirst) => {
+				const found: Record<string, unknown> = {};
+				const calc = createPolicyCalc();
+				for (const step of steps) {
+					step.apply(calc);
+					step.to(found);
+				}
+				// A pod is wired once the API has it.
+				const local = worldOf(found).local.filter(({ key }) => {
+					const known = calc.lastKnown(key) !== undefined;
+					if (!known) calc.deleteLocalPod(key);
+					return known;
+				});
+				const objects = { ...worldOf(found), local: [] };
+				const after = createPolicyCalc();
+				if (!localFirst) fill(after, objects);
+				for (const pod of local) after.setLocalPod({ ...pod, lastKnown: calc.lastKnown(pod.key) as LastKnown });
+				if (localFirst) fill(after, objects);
+				for (const family of [4, 6] as const) assert.deepEqual(plain(after.state(family)), plain(calc.state(family)));
 			},
 		),
 		{ numRuns },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { createPolicyCalc, type PolicyCalc, type PolicyState } from '../../felix/calc/index.ts';
+import { createPolicyCalc, type LastKnown, type PolicyCalc, type PolicyState } from '../../felix/calc/index.ts';
 import { makeNamespace, makePod, makePolicy, plain, selector } from '../property/calc-world.ts';
 
 const fromApp = (app: string) => ({ peers: [{ podSelector: selector({ app }) }], ports: [] });
@@ -74,6 +74,21 @@ describe('who is taken', () => {
 		assert.deepEqual(plain(calc.state(4)), before);
 		calc.deleteLocalPod('x/server');
 		assert.equal(calc.state(4).groups.length, 0);
+	});
+
+	test('a wired pod missing from the API is what an earlier felix knew of it, until the API has it again', () => {
+		const calc = world();
+		const before = plain(calc.state(4));
+		const lastKnown = calc.lastKnown('x/server') as LastKnown;
+		assert.deepEqual(lastKnown.namespaceLabels, { team: 'x' });
+		const later = createPolicyCalc();
+		later.setLocalPod({ key: 'x/server', addresses: ['10.0.0.1', 'fd00::1'], lastKnown });
+		later.set(makePod('x/client', { app: 'client' }, ['10.0.0.2', 'fd00::2']));
+		later.set(makePolicy('x/p', { podSelector: selector({ app: 'server' }), ingress: [fromApp('client')] }));
+		assert.deepEqual(plain(later.state(4)), before);
+		assert.deepEqual(later.lastKnown('x/server'), lastKnown);
+		later.set(makePod('x/server', { app: 'other' }, []));
+		assert.equal(later.state(4).groups.length, 0);
 	});
 
 	test('a wired pod that finished is open, whatever selected it', () => {
