@@ -1,7 +1,8 @@
 /** Packets as bytes, made and read again: each bears a number of its own, which NAT leaves alone. */
 import { addressFromBytes, addressToBytes, type Family, familyOf } from '../../src/net/ip.ts';
 
-export type Transport = 'TCP' | 'UDP' | 'SCTP' | 'ICMP';
+/** `OTHER`: a protocol that policies have no word for. */
+export type Transport = 'TCP' | 'UDP' | 'SCTP' | 'ICMP' | 'OTHER';
 
 export type RawPacket = {
 	readonly source: string;
@@ -18,11 +19,18 @@ export type RawPacket = {
 	readonly acknowledge?: number;
 	/** UDP only: instead of the datagram, the destination's complaint about it, sent back. */
 	readonly unreachable?: boolean;
+	/** Instead of the packet, what this router on its way says to the source: too big (RFC 1191, RFC 4443 §3.2). */
+	readonly tooBigFor?: string;
 	/** ICMP only. */
 	readonly echoReply?: boolean;
 };
 
-const numbers = { 4: { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1 }, 6: { TCP: 6, UDP: 17, SCTP: 132, ICMP: 58 } } as const;
+/** RFC 3692 §2.1: for experiments. */
+const other = 253;
+const numbers = {
+	4: { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, OTHER: other },
+	6: { TCP: 6, UDP: 17, SCTP: 132, ICMP: 58, OTHER: other },
+} as const;
 const tcpFlags = { SYN: 2, 'SYN,ACK': 18, ACK: 16 } as const;
 
 const transportOf = (packet: RawPacket, family: Family): Buffer => {
@@ -35,7 +43,11 @@ const transportOf = (packet: RawPacket, family: Family): Buffer => {
 		data.writeUInt32BE(number, 8);
 		return data;
 	}
-	const data = Buffer.alloc({ TCP: 20, UDP: 12, SCTP: 32 }[protocol]);
+	const data = Buffer.alloc({ TCP: 20, UDP: 12, SCTP: 32, OTHER: 12 }[protocol]);
+	if (protocol === 'OTHER') {
+		data.writeUInt32BE(number, 8);
+		return data;
+	}
 	data.writeUInt16BE(packet.sourcePort, 0);
 	data.writeUInt16BE(packet.destinationPort, 2);
 	if (protocol === 'TCP') {
@@ -98,11 +110,19 @@ const withHeader = (source: string, destination: string, protocol: Transport, pa
 export const encodePacket = (packet: RawPacket): Buffer => {
 	const family = familyOf(packet.source);
 	const plain = withHeader(packet.source, packet.destination, packet.protocol, transportOf(packet, family));
-	if (!packet.unreachable) return plain;
+	const { unreachable, tooBigFor } = packet;
+	if (!unreachable && tooBigFor === undefined) return plain;
 	const complaint = Buffer.alloc(8);
-	complaint[0] = family === 4 ? 3 : 1;
-	complaint[1] = family === 4 ? 3 : 4;
-	return withHeader(packet.destination, packet.source, 'ICMP', Buffer.concat([complaint, plain]));
+	if (tooBigFor === undefined) {
+		complaint[0] = family === 4 ? 3 : 1;
+		complaint[1] = family === 4 ? 3 : 4;
+	} else {
+		complaint[0] = family === 4 ? 3 : 2;
+		complaint[1] = family === 4 ? 4 : 0;
+		if (family === 4) complaint.writeUInt16BE(1400, 6);
+		else complaint.writeUInt32BE(1400, 4);
+	}
+	return withHeader(tooBigFor ?? packet.destination, packet.source, 'ICMP', Buffer.concat([complaint, plain]));
 };
 
 export type Seen = { readonly number: number; readonly source: string; readonly sourcePort: number };
@@ -116,8 +136,8 @@ export const decodePacket = (data: Buffer, at: number, end: number): Seen | unde
 	if (start + 12 > end) return undefined;
 	const seen = decodeTransport(data, start, protocol);
 	if (seen !== undefined) return { number: seen, source, sourcePort: data.readUInt16BE(start) };
-	const unreachable = protocol === 1 ? data[start] === 3 : protocol === 58 && data[start] === 1;
-	return unreachable ? decodePacket(data, start + 8, end) : undefined;
+	const error = protocol === 1 ? data[start] === 3 : protocol === 58 && (data[start] === 1 || data[start] === 2);
+	return error ? decodePacket(data, start + 8, end) : undefined;
 };
 
 /** The number in a transport header. */
@@ -129,6 +149,8 @@ export const decodeTransport = (data: Buffer, start: number, protocol: number): 
 			return data.readUInt32BE(start + 8);
 		case 132:
 			return data[start + 12] === 1 ? data.readUInt32BE(start + 16) : undefined;
+		case other:
+			return data.readUInt32BE(start + 8);
 		case 1:
 			return data[start] === 8 || data[start] === 0 ? data.readUInt32BE(start + 8) : undefined;
 		case 58:

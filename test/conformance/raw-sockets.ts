@@ -107,8 +107,8 @@ export type Host = {
 
 export const openHost = (netns: string): Host => {
 	const listeners = [
-		...[1, 6, 17, 132].map((protocol) => ({ family: 4 as const, protocol, fd: open(netns, AF_INET, protocol) })),
-		...[58, 6, 17, 132].map((protocol) => ({ family: 6 as const, protocol, fd: open(netns, AF_INET6, protocol) })),
+		...[1, 6, 17, 132, 253].map((protocol) => ({ family: 4 as const, protocol, fd: open(netns, AF_INET, protocol) })),
+		...[58, 6, 17, 132, 253].map((protocol) => ({ family: 6 as const, protocol, fd: open(netns, AF_INET6, protocol) })),
 	];
 	const senders = { 4: open(netns, AF_INET, IPPROTO_RAW), 6: open(netns, AF_INET6, IPPROTO_RAW) };
 	return {

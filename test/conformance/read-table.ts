@@ -11,13 +11,15 @@ export type Step = {
 	/** By `namespace/name`; a spec as in a manifest, null: deleted. */
 	readonly policies?: Readonly<Record<string, object | null>>;
 	readonly pods?: Readonly<Record<string, PodChange | null>>;
-	readonly namespaces?: Readonly<Record<string, Readonly<Record<string, string>>>>;
+	readonly namespaces?: Readonly<Record<string, Readonly<Record<string, string>> | null>>;
 	readonly unwired?: readonly string[];
 	readonly wired?: readonly string[];
 	readonly allow?: readonly string[];
 	readonly deny?: readonly string[];
 	readonly replies?: readonly string[];
 	readonly related?: readonly string[];
+	/** Flows that nobody answers, kept by name as `open` ones are. */
+	readonly oneWay?: readonly string[];
 	readonly open?: readonly string[];
 	readonly alive?: readonly string[];
 	readonly ended?: readonly string[];
@@ -27,6 +29,11 @@ export type PodChange = {
 	readonly labels?: Readonly<Record<string, string>>;
 	readonly phase?: string;
 	readonly ips?: readonly string[];
+	readonly ports?: readonly object[];
+	readonly initContainers?: readonly object[];
+	readonly hostNetwork?: boolean;
+	/** Its deletion has begun. */
+	readonly terminating?: boolean;
 };
 
 export type Case = Step & {
@@ -74,8 +81,9 @@ export const probesOf = (lines: readonly string[] | undefined, families: readonl
 		return sources.flatMap((from) =>
 			destinations.flatMap((to) =>
 				ports.flatMap((what) => {
-					const [port = '', protocol = ''] = what === 'icmp' ? ['0', 'ICMP'] : what.split('/');
-					if (!['TCP', 'UDP', 'SCTP', 'ICMP'].includes(protocol)) throw new Error(`${what} is no port in "${line}"`);
+					const [port = '', protocol = ''] = /^(icmp|other)$/.test(what) ? ['0', what.toUpperCase()] : what.split('/');
+					if (!['TCP', 'UDP', 'SCTP', 'ICMP', 'OTHER'].includes(protocol))
+						throw new Error(`${what} is no port in "${line}"`);
 					return families.map((family) => ({
 						text: `${from} -> ${to} : ${what}, IPv${family}`,
 						from,

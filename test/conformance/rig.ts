@@ -224,8 +224,9 @@ export const startRig = (options: RigOptions): Rig => {
 		shots.forEach((shot, i) => {
 			const family = familyOf(shot.source);
 			const packet = encodePacket({ ...shot, number: first + i });
-			const from = shot.unreachable ? shot.destination : shot.source;
-			if (options.node.includes(from)) host.send(packet, family, shot.unreachable ? shot.source : shot.destination);
+			const from = shot.tooBigFor ?? (shot.unreachable ? shot.destination : shot.source);
+			const to = shot.unreachable || shot.tooBigFor !== undefined ? shot.source : shot.destination;
+			if (options.node.includes(from)) host.send(packet, family, to);
 			else (ends.get(podOf.get(from) ?? 'uplink') as Wire).send(packet, family);
 			if (i % 100 === 99) drain();
 		});

@@ -36,7 +36,7 @@ const backendPort = 80;
 
 const cluster = readCluster();
 const basePods = cluster.filter((object): object is Pod => object.kind === 'Pod');
-const isHere = (pod: Pod): boolean => pod.spec.nodeName === 'here';
+const isHere = (pod: Pod): boolean => pod.spec.nodeName === 'here' && !pod.spec.hostNetwork;
 const wiredPods = new Map(basePods.filter(isHere).map((pod) => [keyOf(pod.metadata), pod.status.podIPs]));
 const addressesOf = new Map(basePods.map((pod) => [keyOf(pod.metadata), pod.status.podIPs]));
 
@@ -52,7 +52,7 @@ const landingOf = (place: string): string => {
 	return wiredPods.has(pod) ? pod : pod === 'node' ? 'node' : 'uplink';
 };
 
-type Connection = { readonly probe: Probe; readonly client: Shot; readonly server: Shot };
+type Connection = { readonly probe: Probe; readonly client: Shot; readonly server: Shot; readonly oneWay?: true };
 
 for (const backend of ['legacy', 'nft'] as const) {
 	describe(`iptables-${backend}`, () => {
@@ -96,11 +96,14 @@ for (const backend of ['legacy', 'nft'] as const) {
 
 		let policies = new Set<string>();
 		let extraPods = new Set<string>();
+		let extraNamespaces = new Set<string>();
 		const reset = (): void => {
 			for (const key of policies) rig.calc.delete('NetworkPolicy', key);
 			for (const key of extraPods) rig.calc.delete('Pod', key);
+			for (const name of extraNamespaces) rig.calc.delete('Namespace', name);
 			policies = new Set();
 			extraPods = new Set();
+			extraNamespaces = new Set();
 			for (const object of cluster) rig.calc.set(object);
 			for (const [key, addresses] of wiredPods) rig.calc.setLocalPod({ key, addresses });
 			rig.flush();
@@ -114,12 +117,16 @@ for (const backend of ['legacy', 'nft'] as const) {
 			const base = basePods.find((pod) => keyOf(pod.metadata) === key);
 			if (base === undefined) extraPods.add(key);
 			const { labels = base?.metadata.labels ?? {}, ips = base?.status.podIPs ?? [] } = change;
+			const { hostNetwork = false, initContainers = [], ports = base?.spec.ports ?? [] } = change;
 			const nodeName = base?.spec.nodeName ?? 'there';
+			const deletion = change.terminating
+				? { deletionTimestamp: '2026-01-01T00:00:00Z', deletionGracePeriodSeconds: 30 }
+				: {};
 			rig.calc.set(
 				readObject({
 					kind: 'Pod',
-					metadata: { name, namespace, labels },
-					spec: { nodeName, containers: [{ name: 'main' }] },
+					metadata: { name, namespace, labels, ...deletion },
+					spec: { nodeName, hostNetwork, initContainers, containers: [{ name: 'main', ports }] },
 					status: { phase: change.phase ?? 'Running', podIPs: ips.map((ip) => ({ ip })) },
 				}) as Pod,
 			);
@@ -132,7 +139,11 @@ for (const backend of ['legacy', 'nft'] as const) {
 			}
 			for (const [key, pod] of Object.entries(step.pods ?? {})) changePod(key, pod);
 			for (const [name, labels] of Object.entries(step.namespaces ?? {})) {
-				rig.calc.set(readObject({ kind: 'Namespace', metadata: { name, labels } }) as Namespace);
+				if (!cluster.some((object) => object.kind === 'Namespace' && object.metadata.name === name)) {
+					extraNamespaces.add(name);
+				}
+				if (labels === null) rig.calc.delete('Namespace', name);
+				else rig.calc.set(readObject({ kind: 'Namespace', metadata: { name, labels } }) as Namespace);
 			}
 			for (const key of step.unwired ?? []) rig.calc.deleteLocalPod(key);
 			for (const key of step.wired ?? []) rig.calc.setLocalPod({ key, addresses: wiredPods.get(key) ?? [] });
@@ -193,8 +204,24 @@ for (const backend of ['legacy', 'nft'] as const) {
 			return opened;
 		};
 
+		/** A second packet and a third, which only a flow that is known need not be judged for. */
+		const openOneWay = async (probes: readonly Probe[], wrong: string[]): Promise<Connection[]> => {
+			const clients = probes.map(shotOf);
+			for (const which of ['first', 'second', 'third']) {
+				const text = (probe: Probe): string => `${probe.text}, ${which} packet`;
+				await expect(
+					probes.map((probe, i) => ({ text: text(probe), shot: clients[i] as Shot, expected: landingOf(probe.to) })),
+					wrong,
+				);
+			}
+			return probes.map((probe, i) => {
+				const client = clients[i] as Shot;
+				return { probe, client, server: client, oneWay: true };
+			});
+		};
+
 		const checkOpen = async (connections: readonly Connection[], alive: boolean, wrong: string[]): Promise<void> => {
-			const both = connections.flatMap(({ probe, client, server }) => {
+			const both = connections.flatMap(({ probe, client, server, oneWay }) => {
 				const [there, back] = alive ? [landingOf(probe.to), landingOf(probe.from)] : [undefined, undefined];
 				const forth = {
 					text: `${probe.text}, its client`,
@@ -207,7 +234,7 @@ for (const backend of ['legacy', 'nft'] as const) {
 					expected: back,
 				};
 				// A server's datagram that nobody asked for is a new flow, and judged as one.
-				if (!alive && client.protocol === 'UDP') return [forth];
+				if (oneWay || (!alive && client.protocol === 'UDP')) return [forth];
 				// Behind masquerade the server speaks to the node, which knows nothing of it any more.
 				if (!alive && node.includes(server.destination) && landingOf(probe.from) !== 'node') {
 					return [forth, { ...answer, expected: 'node' }];
@@ -226,8 +253,19 @@ for (const backend of ['legacy', 'nft'] as const) {
 					sourcePort: destinationPort,
 					destinationPort: sourcePort,
 				};
-				const shot = { ...asSeen, protocol, unreachable: true };
-				await expect([{ text: `error about ${probe.text}`, shot, expected: landingOf(probe.from) }], wrong);
+				const seen = { ...asSeen, protocol };
+				const router = addressOf('outside2', probe.family);
+				const expected = landingOf(probe.from);
+				await expect(
+					[
+						{ text: `error about ${probe.text}`, shot: { ...seen, unreachable: true }, expected },
+						{ text: `too big, about ${probe.text}`, shot: { ...seen, tooBigFor: router }, expected },
+					].filter(({ shot }) => protocol === 'UDP' || 'tooBigFor' in shot),
+					wrong,
+				);
+				if (!wiredPods.has(probe.to)) continue;
+				const answer = { ...server, tooBigFor: router, ...(protocol === 'TCP' && { flags: 'ACK' as const }) };
+				await expect([{ text: `too big, about the answer to ${probe.text}`, shot: answer, expected: probe.to }], wrong);
 			}
 		};
 
@@ -255,6 +293,7 @@ for (const backend of ['legacy', 'nft'] as const) {
 					await checkOpen(named, alive, wrong);
 				}
 				for (const one of await openAll(probesOf(step.open, families), wrong)) opened.set(one.probe.text, one);
+				for (const one of await openOneWay(probesOf(step.oneWay, families), wrong)) opened.set(one.probe.text, one);
 				assert.deepEqual(wrong, [], `step ${i + 1}`);
 			}
 		};
