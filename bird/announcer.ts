@@ -65,6 +65,8 @@ export const createAnnouncer = ({ peer, rib, timers, send, stalled, deferring }:
 	let endOfRibDue = false;
 	/** Families whose end of refresh is to be told. */
 	const refreshing = new Set<RibFamily>();
+	/** Families to be told again: a look at the whole table, however many requests ask for it before the next turn. */
+	const asked = new Set<RibFamily>();
 	let sendHoldTimer: Timer | undefined;
 
 	const unblock = (): void => {
@@ -94,19 +96,25 @@ export const createAnnouncer = ({ peer, rib, timers, send, stalled, deferring }:
 			unblock();
 			negotiated = undefined;
 			refreshing.clear();
+			asked.clear();
 		},
 		drained: unblock,
 		refresh: (family) => {
-			if (negotiated === undefined) return;
-			if (negotiated.enhancedRouteRefresh && !refreshing.has(family)) {
-				refreshing.add(family);
-				put([mark(family, BEGIN)], negotiated.holdTime);
-			}
-			rib.resend(peer, family);
+			if (negotiated !== undefined) asked.add(family);
 		},
 		pump: () => {
 			if (negotiated === undefined) return false;
-			const { codec, families, holdTime } = negotiated;
+			const { codec, families, holdTime, enhancedRouteRefresh } = negotiated;
+			if (!blocked) {
+				for (const family of asked) {
+					if (enhancedRouteRefresh && !refreshing.has(family)) {
+						refreshing.add(family);
+						put([mark(family, BEGIN)], holdTime);
+					}
+					rib.resend(peer, family);
+				}
+				asked.clear();
+			}
 			for (let sent = 0; sent < TURN && !blocked; ) {
 				const portion = rib.takeOutgoing(peer, portionOf(codec));
 				if (portion.length === 0) {

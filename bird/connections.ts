@@ -15,6 +15,7 @@ import {
 } from 'bgp-js-lite';
 import type { Logger } from '../src/logging.ts';
 import type { Action, Cause, Event, FsmState, TimerName } from './session/fsm.ts';
+import type { Notification } from './session/notification.ts';
 import { type LocalOpen, type Negotiated, negotiate } from './session/open.ts';
 import {
 	type ConnectionId,
@@ -89,7 +90,7 @@ type Live = {
 	framer: Framer;
 	codec: CodecOptions;
 	readonly timers: Map<TimerName, { seconds: number; timer: Timer }>;
-	/** Something was read since the hold timer was last looked at. */
+	/** A message was read since the hold timer was last looked at. */
 	heard: boolean;
 };
 
@@ -102,6 +103,17 @@ const expiry = {
 } as const;
 
 const keepalive = encodeMessage({ type: 'KEEPALIVE' });
+
+/** Header, code and subcode. */
+const NOTIFICATION_LENGTH = 21;
+/** The NOTIFICATION with as much of its data as a message may have: that can be a whole message of the peer's (RFC 7313 §5). */
+const farewell = ({ code, subcode, data }: Notification, maxMessageLength: number): Uint8Array =>
+	encodeMessage({
+		type: 'NOTIFICATION',
+		code,
+		subcode,
+		data: data.subarray(0, maxMessageLength - NOTIFICATION_LENGTH),
+	});
 
 export const createConnections = (
 	options: ConnectionsOptions,
@@ -147,7 +159,9 @@ export const createConnections = (
 			return;
 		}
 		running?.timer.cancel();
-		const milliseconds = seconds * 1000 * (jitter ? 1 - timers.random() / 4 : 1);
+		const jittered = seconds * 1000 * (jitter ? 1 - timers.random() / 4 : 1);
+		// RFC 4271 §4.4: no more than one KEEPALIVE a second.
+		const milliseconds = name === 'keepalive' ? Math.max(1000, jittered) : jittered;
 		const expired = (): void => {
 			if (name !== 'hold') {
 				live.timers.delete(name);
@@ -185,11 +199,11 @@ export const createConnections = (
 		const current = (): boolean => live.connection === connection;
 		connection.attach({
 			data: (chunk) => {
-				live.heard = true;
 				live.framer.push(chunk);
 				while (current()) {
 					const next = live.framer.next();
 					if (next === undefined) return;
+					live.heard = true;
 					const event = next.ok ? decode(live, next.value.type, next.value.body) : fault(next.error);
 					if (event !== undefined) dispatch({ type: 'event', connection: live.id, event });
 				}
@@ -273,7 +287,7 @@ export const createConnections = (
 				live.connection?.send([keepalive]);
 				break;
 			case 'sendNotification':
-				live.connection?.send([encodeMessage({ type: 'NOTIFICATION', ...action.notification })]);
+				live.connection?.send([farewell(action.notification, live.codec.maxMessageLength)]);
 				break;
 			case 'dropConnection':
 				drop(live, spoke);
@@ -336,6 +350,7 @@ export const createConnections = (
 			const seconds = established === undefined ? 0 : (foremost(peer).negotiated?.keepaliveTime ?? 0);
 			if (seconds === 0 || timers.now() - spokeAt < seconds * 1000) return;
 			spokeAt = timers.now();
+			established?.timers.get('keepalive')?.timer.refresh();
 			established?.connection?.send([keepalive]);
 		},
 		state: () => foremost(peer).state,

@@ -20,7 +20,7 @@ export const attributesKey = (a: PathAttributes): string => {
 	if (a.aggregator !== undefined) key += `${a.aggregator.asNumber} ${a.aggregator.address}`;
 	key += `|${a.communities?.join(' ') ?? ''}|${a.extendedCommunities?.join(' ') ?? ''}|`;
 	for (const large of a.largeCommunities ?? []) key += `${large.join(':')} `;
-	key += `|${a.originatorId ?? ''}|${a.clusterList?.join(' ') ?? ''}|${a.onlyToCustomer ?? ''}|`;
+	key += `|${a.originatorId ?? ''}|${a.clusterList?.join(' ') ?? ''}|${a.onlyToCustomer ?? ''}|${a.partial?.join(' ') ?? ''}|`;
 	for (const other of a.unknown ?? []) key += `${other.flags}.${other.code}.${hex(other.value)} `;
 	return key;
 };

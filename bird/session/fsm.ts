@@ -27,6 +27,7 @@ export const idle: Fsm = { state: 'Idle', connectRetryCounter: 0, dialFailures: 
 /** What peers say by type octet; RFC 6608 wants it in the data of an FSM error. */
 const messageTypes: Partial<Record<Event['type'], number>> = {
 	BGPOpen: MESSAGE_TYPE.OPEN,
+	BGPOpenMsgErr: MESSAGE_TYPE.OPEN,
 	UpdateMsg: MESSAGE_TYPE.UPDATE,
 	UpdateMsgErr: MESSAGE_TYPE.UPDATE,
 	KeepAliveMsg: MESSAGE_TYPE.KEEPALIVE,
@@ -206,6 +207,8 @@ const inOpen = (fsm: Fsm & { readonly state: OpenState }, event: Event, config: 
 		case 'BGPOpenMsgErr':
 		case 'UpdateMsgErr':
 			if (event.type === 'UpdateMsgErr' && fsm.state !== 'Established') break;
+			// §8.2.2: an OPEN is not expected there, whatever it says.
+			if (event.type === 'BGPOpenMsgErr' && fsm.state === 'Established') break;
 			return toIdle(fsm, config, { kind: 'sent', notification: event.notification, reason: event.reason }, 'increment');
 		case 'SendHoldTimer_Expires':
 			return toIdle(

@@ -32,6 +32,16 @@ export const ribFamilyOf = (key: string): RibFamily | undefined => (key === '1/1
 const badNextHop = (nextHop: string, ownAddresses: ReadonlySet<string>): string | undefined =>
 	ownAddresses.has(nextHop) ? `next hop ${nextHop} is our own address` : undefined;
 
+/** RFC 4271 §6.3: prefixes no unicast packet goes to are ignored: multicast, loopback, link-local. */
+export const isUnroutable = (prefix: string): boolean => {
+	const end = prefix.indexOf(':');
+	if (end < 0) {
+		const first = Number(prefix.slice(0, prefix.indexOf('.')));
+		return first === 127 || (first >= 224 && first < 240);
+	}
+	return prefix === '::1/128' || (end === 4 && /^f(f|e[89ab])/.test(prefix));
+};
+
 /** The address to send to: with its interface when only that tells where it is. On an unnumbered link there is no other. */
 const usableNextHop = (nextHop: string, linkLocal: string | undefined, link: string): string => {
 	const local = isLinkLocal(nextHop) ? nextHop : linkLocal;
@@ -52,8 +62,6 @@ export type ImportRules = {
 	readonly ownAddresses: ReadonlySet<string>;
 	/** Interface of a session between link-local addresses, else ''. */
 	readonly link?: string;
-	/** Nothing is taken (RFC 8212). */
-	readonly reject?: boolean;
 	/** The AS number we are to the peer, put in front of its paths. */
 	readonly localAS?: number;
 	/** What we are to it (RFC 9234). */
@@ -86,10 +94,12 @@ const adapted = (
 	};
 };
 
+const others = (count: number): string => (count > 1 ? ` and ${count - 1} more` : '');
+
 export const importUpdate = (
 	update: UpdateMessage,
 	negotiated: Negotiated,
-	{ ownAddresses, link = '', reject = false, localAS, role }: ImportRules,
+	{ ownAddresses, link = '', localAS, role }: ImportRules,
 ): Imported => {
 	const changes: RibChange[] = [];
 	const refused: string[] = [];
@@ -104,8 +114,15 @@ export const importUpdate = (
 	for (const { afi, safi, nlri, nextHop, linkLocalNextHop } of update.announced) {
 		const family = familyOf(afi, safi);
 		if (family === undefined || update.attributes === undefined) continue;
-		const prefixes = nlri.map(pathKey);
-		if (reject) continue;
+		const routable = nlri.some(({ prefix }) => isUnroutable(prefix))
+			? nlri.filter(({ prefix }) => !isUnroutable(prefix))
+			: nlri;
+		if (routable !== nlri) {
+			const first = nlri.find(({ prefix }) => isUnroutable(prefix))?.prefix;
+			refused.push(`${first}${others(nlri.length - routable.length)}: no unicast packet goes there`);
+		}
+		if (routable.length === 0) continue;
+		const prefixes = routable.map(pathKey);
 		const why =
 			badFirstAS(update.attributes, negotiated) ??
 			badNextHop(nextHop, ownAddresses) ??
@@ -118,7 +135,7 @@ export const importUpdate = (
 			};
 			changes.push({ family, prefixes, attributes });
 		} else {
-			refused.push(`${prefixes[0] ?? ''}${prefixes.length > 1 ? ` and ${prefixes.length - 1} more` : ''}: ${why}`);
+			refused.push(`${prefixes[0] ?? ''}${others(prefixes.length)}: ${why}`);
 			changes.push({ family, prefixes });
 		}
 	}

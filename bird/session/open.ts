@@ -197,6 +197,14 @@ export const negotiate = (open: OpenMessage, local: LocalOpen): OpenResult => {
 	}
 	const fourOctet = capability(open, 65);
 	const peerAS = fourOctet?.asNumber ?? open.asNumber;
+	// RFC 6793 §4.2.2, §9: the field has the same number, or AS_TRANS where it cannot or may not.
+	if (open.asNumber !== peerAS && open.asNumber !== AS_TRANS) {
+		return refuse(
+			OPEN_ERROR.badPeerAS,
+			u32(peerAS),
+			`it says AS ${open.asNumber} in its OPEN and AS ${peerAS} in the capability for 4-octet AS numbers`,
+		);
+	}
 	if (local.peerAS === 0 ? peerAS === local.asNumber : peerAS !== local.peerAS) {
 		return refuse(
 			OPEN_ERROR.badPeerAS,

@@ -1,6 +1,6 @@
-import { CEASE } from 'bgp-js-lite';
+import { CEASE, ERROR_CODE, FSM_ERROR, MESSAGE_TYPE } from 'bgp-js-lite';
 import { type Event, type Fsm, type Action as FsmAction, type FsmConfig, idle, idleHoldSeconds, step } from './fsm.ts';
-import { cease } from './notification.ts';
+import { cease, notification } from './notification.ts';
 
 /**
  * One peer: the machine that dials and a machine for each connection the peer opened, and who survives when there are
@@ -179,15 +179,20 @@ const settle = (draft: Draft, config: PeerConfig): void => {
 	}
 };
 
-const messages: ReadonlySet<Event['type']> = new Set<Event['type']>([
-	'BGPOpen',
-	'KeepAliveMsg',
-	'UpdateMsg',
-	'RouteRefreshMsg',
-]);
+/** Messages of a connection that waits for a collision to be decided. */
+const HELD_MAX = 16;
+const secondOpen: Event = {
+	type: 'BGPHeaderErr',
+	notification: notification(ERROR_CODE.fsm, FSM_ERROR.inOpenSent, Uint8Array.of(MESSAGE_TYPE.OPEN)),
+	reason: 'a second OPEN came',
+};
 
 const receive = (draft: Draft, id: ConnectionId, event: Event, config: PeerConfig): void => {
-	if (draft.peer.held?.connection === id && messages.has(event.type)) hold(draft, id, event);
+	const { held } = draft.peer;
+	// Without our KEEPALIVE the peer has nothing to say but its own: what else comes breaks the protocol, and is not kept.
+	const patience = event.type === 'KeepAliveMsg' && (held?.events.length ?? 0) < HELD_MAX;
+	if (held?.connection === id && patience) hold(draft, id, event);
+	else if (held?.connection === id && event.type === 'BGPOpen') feed(draft, id, secondOpen, config);
 	else if (event.type === 'BGPOpen' && fsmOf(draft.peer, id)?.state === 'OpenSent') opened(draft, id, event, config);
 	else feed(draft, id, event, config);
 };

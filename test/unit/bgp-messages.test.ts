@@ -61,18 +61,6 @@ const rows: readonly Row[] = [
 		},
 	],
 	[
-		'a known capability of the wrong length is kept as bytes',
-		`${MARKER} 0024 01 04 fc00 00f0 0a000001 07 02 05 4103 000001`,
-		{
-			type: 'OPEN',
-			version: 4,
-			asNumber: 64512,
-			holdTime: 240,
-			bgpIdentifier: '10.0.0.1',
-			capabilities: [{ code: 65, unknown: true, value: bytes('000001') }],
-		},
-	],
-	[
 		'NOTIFICATION with data',
 		`${MARKER} 0017 03 06 02 0141`,
 		{ type: 'NOTIFICATION', code: 6, subcode: 2, data: bytes('0141') },

@@ -60,6 +60,7 @@ const withdrawRows: readonly Row[] = [
 	beside('CLUSTER_LIST of three octets, internal', 5, '800a03 0a0000', IBGP),
 	beside('CLUSTER_LIST without any, internal', 5, '800a00', IBGP),
 	beside('EXTENDED_COMMUNITIES of seven octets', 5, 'c01007 00000000000000'),
+	beside('IPv6 Address Specific Extended Communities of nineteen octets', 5, `c01913 ${'00'.repeat(19)}`),
 	beside('LARGE_COMMUNITY of eleven octets', 5, 'c0200b 0000000000000000000000'),
 	beside('LARGE_COMMUNITY without any', 5, 'c02000'),
 	beside('ATOMIC_AGGREGATE flagged optional', 4, 'c00600'),
@@ -153,6 +154,16 @@ const resetRows: readonly (readonly [name: string, content: string, error: strin
 		`3/9 ${compact(REACH.replace('20fd', '28fd'))}`,
 	],
 	['MP_UNREACH_NLRI of two octets', attributesOnly('800f02 0002'), '3/9 800f020002'],
+	[
+		'MP_REACH_NLRI flagged transitive',
+		attributesOnly(`${REACH.replace('800e', 'c00e')}${ORIGIN}${AS_PATH}`),
+		`3/4 ${compact(REACH.replace('800e', 'c00e'))}`,
+	],
+	[
+		'MP_UNREACH_NLRI flagged well-known',
+		attributesOnly(UNREACH.replace('800f', '400f')),
+		`3/4 ${compact(UNREACH.replace('800f', '400f'))}`,
+	],
 	['MP_REACH_NLRI beyond the attributes', body(`${MANDATORY}800e10 0002 01`), '3/1'],
 	['MP_UNREACH_NLRI beyond the attributes', body(`${MANDATORY}800f10 0002 01`), '3/1'],
 ];
@@ -169,7 +180,6 @@ for (const [name, content, error, options = EBGP] of resetRows) {
 const V6_NLRI = [{ prefix: 'fd00:1::/32' }];
 
 for (const [name, reach, subcode] of [
-	['MP_REACH_NLRI with wrong flags', REACH.replace('800e', 'c00e'), 4],
 	['an unspecified IPv6 next hop', REACH.replace('fd000000000000000000000000000001', '00'.repeat(16)), 9],
 	['a loopback IPv6 next hop', REACH.replace('fd000000000000000000000000000001', `${'00'.repeat(15)}01`), 9],
 	['a multicast IPv6 next hop', REACH.replace('fd000000000000000000000000000001', `ff${'02'.repeat(15)}`), 9],
@@ -215,4 +225,17 @@ test('attributes in error that only lead to a discard leave an UPDATE without pr
 
 test('the Partial bit and the lower flag bits are no error', () => {
 	assert.equal(decodeUpdate(body(`6f0101 00 ${AS_PATH}${NEXT_HOP}`), EBGP).errors?.length, undefined);
+});
+
+test('a NEXT_HOP that is no host is ignored where no prefix is for it (RFC 4760 §3)', () => {
+	const update = decodeUpdate(attributesOnly(`${REACH}${ORIGIN}${AS_PATH}400304 00000000`), EBGP);
+	assert.deepEqual([update.withdrawn, update.announced.length, update.errors], [[], 1, undefined]);
+});
+
+test('IPv6 Address Specific Extended Communities of the right length are passed on', () => {
+	const update = decodeUpdate(body(`${MANDATORY}c01914 ${'00'.repeat(20)}`), EBGP);
+	assert.deepEqual(
+		update.attributes?.unknown?.map(({ code, value }) => [code, value.length]),
+		[[25, 20]],
+	);
 });

@@ -74,12 +74,6 @@ const rows: readonly Row[] = [
 		}),
 	],
 	[
-		'withdrawn and announced in one message',
-		EBGP,
-		{ ...v4(BASE), withdrawn: { ...V4, nlri: [{ prefix: '10.2.0.0/16' }] } },
-		updateBody({ withdrawn: '100a02', attributes: compact(`${ORIGIN}${AS_PATH}${NEXT_HOP}`), nlri: '100a01' }),
-	],
-	[
 		'every attribute of an internal session',
 		IBGP,
 		v4({
@@ -134,12 +128,8 @@ const rows: readonly Row[] = [
 		{
 			attributes: BASE,
 			announced: { ...V4, nextHop: '192.0.2.1', nlri: [{ prefix: '10.1.0.0/16', pathId: 4294967295 }] },
-			withdrawn: { ...V6, nlri: [{ prefix: 'fd00::/8', pathId: 0 }] },
 		},
-		updateBody({
-			attributes: compact(`900f 0009 0002 01 00000000 08fd ${ORIGIN}${AS_PATH}${NEXT_HOP}`),
-			nlri: 'ffffffff100a01',
-		}),
+		updateBody({ attributes: compact(`${ORIGIN}${AS_PATH}${NEXT_HOP}`), nlri: 'ffffffff100a01' }),
 	],
 ];
 
@@ -162,6 +152,29 @@ const decoded = (body: string, options: CodecOptions = EBGP): UpdateMessage => {
 	assert.ok(result.ok && result.value.type === 'UPDATE', JSON.stringify(result));
 	return result.value;
 };
+
+test('withdrawn and announced prefixes, of both families, are read from one message', () => {
+	const attributes = compact(`900f 0006 0002 01 08fd 00 ${ORIGIN}${AS_PATH}${NEXT_HOP}`);
+	assert.deepEqual(decoded(updateBody({ withdrawn: '100a02', attributes, nlri: '100a01' })), {
+		type: 'UPDATE',
+		withdrawn: [
+			{ ...V4, nlri: [{ prefix: '10.2.0.0/16' }] },
+			{ ...V6, nlri: [{ prefix: 'fd00::/8' }, { prefix: '::/0' }] },
+		],
+		announced: [{ ...V4, nextHop: '192.0.2.1', nlri: [{ prefix: '10.1.0.0/16' }] }],
+		attributes: BASE,
+	});
+});
+
+test('the Partial bit of a known attribute stays as it came (RFC 4271 §5)', () => {
+	const partial = compact(`${ORIGIN}${AS_PATH}${NEXT_HOP} e00804 fde90001 c0200c 000000010000000200000003`);
+	const update = decoded(updateBody({ attributes: partial, nlri: '100a01' }));
+	assert.deepEqual(update.attributes?.partial, [8]);
+	const [announced] = update.announced;
+	assert.deepEqual(encodeUpdates({ attributes: update.attributes, announced }, EBGP).map(toHex), [
+		toHex(message(2, updateBody({ attributes: partial, nlri: '100a01' }))),
+	]);
+});
 
 test('End-of-RIB of IPv4 is an empty UPDATE, of other families an empty MP_UNREACH_NLRI', () => {
 	assert.equal(toHex(encodeEndOfRib(V4)), toHex(message(2, '0000 0000')));

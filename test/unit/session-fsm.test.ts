@@ -238,7 +238,7 @@ const table: Record<FsmState, Record<EventName, string>> = {
 		TcpConnectionFails: ends('tcp'),
 		BGPOpen: ends('sent', '5/3 [1]'),
 		BGPHeaderErr: ends('sent', '1/1'),
-		BGPOpenMsgErr: ends('sent', '2/2'),
+		BGPOpenMsgErr: ends('sent', '5/3 [1]'),
 		OpenCollisionDump: ends('sent', '6/7'),
 		NotifMsgVerErr: ends('received'),
 		NotifMsg: ends('received'),

@@ -49,6 +49,18 @@ export const FLAGS_OF: ReadonlyMap<number, number> = new Map([
 	[ATTRIBUTE.ONLY_TO_CUSTOMER, OPTIONAL_TRANSITIVE],
 ]);
 
+/**
+ * Attributes passed on unread whose RFC says what lengths they can have: another one is treated as withdrawn, lest it trouble
+ * routers behind us. IPv6 Address Specific Extended Communities (RFC 5701, RFC 7606 §7.15).
+ */
+const SIZE_OF_UNREAD: ReadonlyMap<number, number> = new Map([[25, 20]]);
+
+export const unreadFault = (code: number, value: Uint8Array): Fault | undefined => {
+	const size = SIZE_OF_UNREAD.get(code);
+	const right = size === undefined || (value.length > 0 && value.length % size === 0);
+	return right ? undefined : lengthFault(value, `a multiple of ${size}`);
+};
+
 /** Why an attribute is ignored on this session whatever it says (RFC 7606 §7.5, §7.9, §7.10; RFC 6793 §4.1). */
 export const notWanted = (code: number, options: CodecOptions): string | undefined => {
 	switch (code) {

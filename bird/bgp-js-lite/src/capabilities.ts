@@ -13,6 +13,8 @@ const records = <T>(value: Uint8Array, from: number, size: number, decode: (at: 
 	return list;
 };
 
+const KNOWN: ReadonlySet<number> = new Set(Object.values(CAPABILITY));
+
 const decodeKnown = (code: number, value: Uint8Array): Capability | undefined => {
 	switch (code) {
 		case CAPABILITY.multiprotocol:
@@ -66,7 +68,7 @@ const decodeKnown = (code: number, value: Uint8Array): Capability | undefined =>
 	}
 };
 
-/** All capabilities in the value of one parameter; undefined when their lengths do not add up. */
+/** All capabilities in the value of one parameter; undefined when their lengths do not add up, or are not those of their codes. */
 export const decodeCapabilities = (bytes: Uint8Array): Capability[] | undefined => {
 	const reader = createReader(bytes);
 	const list: Capability[] = [];
@@ -76,8 +78,10 @@ export const decodeCapabilities = (bytes: Uint8Array): Capability[] | undefined 
 		if (code === undefined || length === undefined) return undefined;
 		const value = reader.take(length);
 		if (value === undefined) return undefined;
-		// A known code with a wrong length is kept as bytes: RFC 5492 gives no error for it, and it then grants nothing.
-		list.push(decodeKnown(code, value) ?? { code, unknown: true, value: value.slice() });
+		const known = decodeKnown(code, value);
+		// RFC 4271 §6.2: a parameter that is known, and malformed.
+		if (known === undefined && KNOWN.has(code)) return undefined;
+		list.push(known ?? { code, unknown: true, value: value.slice() });
 	}
 	return list;
 };

@@ -39,7 +39,8 @@ export const encodeAttributes = (
 ): Uint8Array => {
 	const list: Encoded[] = [];
 	const put = (code: number, value: Uint8Array): void => {
-		list.push({ flags: FLAGS_OF.get(code) ?? 0, code, value });
+		const partial = attributes.partial?.includes(code) ? FLAG.partial : 0;
+		list.push({ flags: (FLAGS_OF.get(code) ?? 0) | partial, code, value });
 	};
 	const asSize = options.fourOctetAs ? 4 : 2;
 	put(ATTRIBUTE.ORIGIN, Uint8Array.of(ORIGIN_CODES[attributes.origin]));

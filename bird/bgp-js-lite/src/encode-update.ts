@@ -51,8 +51,8 @@ const setU16 = (buffer: Uint8Array, at: number, value: number): void => {
 };
 
 /**
- * Whole messages, in the order to be sent; none when there is nothing to say. Withdrawals come first and share a message
- * with the beginning of the announcements where both fit. Attributes that leave no room for a prefix cannot be announced
+ * Whole messages, in the order to be sent; none when there is nothing to say. Withdrawals come first; no message has them
+ * and announcements, or prefixes in two fields (RFC 7606 §5.1). Attributes that leave no room for a prefix cannot be announced
  * (RFC 4271 §9.2): their prefixes are withdrawn instead, lest the peer keep what they were before. Values that are not what
  * types.ts says (no prefix, another family than IPv4 and IPv6 unicast) are bugs of the caller: RangeError.
  */
@@ -108,7 +108,7 @@ export const encodeUpdates = (update: UpdateToEncode, options: CodecOptions): Ui
 			at = packMp(mpHeader(ATTRIBUTE.MP_UNREACH_NLRI, withdrawn.family), withdrawn, at, maxMessageLength);
 		}
 		let attributesEnd = at;
-		if (isDone(withdrawn) && !isDone(announced)) {
+		if (withdrawn.done === before) {
 			if (at + overhead + MAX_NLRI_LENGTH <= maxMessageLength) {
 				if (mpReach !== undefined) {
 					at = packMp(mpReach, announced, at, maxMessageLength - (attributes?.length ?? 0));
@@ -117,7 +117,7 @@ export const encodeUpdates = (update: UpdateToEncode, options: CodecOptions): Ui
 				at += attributes?.length ?? 0;
 				attributesEnd = at;
 				if (mpReach === undefined) at = pack(announced, at, maxMessageLength);
-			} else if (withdrawn.done === before) {
+			} else {
 				withdrawn = { ...announced };
 				announced = { ...announced, nlri: [], done: 0 };
 				continue;

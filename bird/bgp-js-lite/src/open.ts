@@ -26,7 +26,7 @@ const openError = (subcode: number, message: string, data?: Uint8Array): DecodeE
 /** RFC 4271 §6.2: a malformed optional parameter that is recognised has no subcode of its own. */
 const malformedParameters = openError(
 	OPEN_ERROR.unspecific,
-	'The lengths of the optional parameters of the OPEN do not add up.',
+	'The optional parameters of the OPEN are malformed: the lengths of parameters or capabilities are not right.',
 );
 
 const decodeParameters = (body: Uint8Array): Decoded<Capability[]> => {

@@ -3,7 +3,7 @@
  * in error contributes nothing; the caller decides what the errors mean for the prefixes.
  */
 
-import { decodeValue, type Fault, FLAGS_OF, type KnownAttributes, notWanted } from './attribute-values.ts';
+import { decodeValue, type Fault, FLAGS_OF, type KnownAttributes, notWanted, unreadFault } from './attribute-values.ts';
 import { ATTRIBUTE, ERROR_CODE, FLAG, UPDATE_ERROR } from './constants.ts';
 import { attributeName } from './describe-notification.ts';
 import { decodeError, fail, malformedList, reset, succeed } from './errors.ts';
@@ -29,6 +29,8 @@ type Attribute = {
 	/** Flags, code and length included: the data of most errors (RFC 4271 §6.3). */
 	readonly whole: Uint8Array;
 };
+
+const OPTIONAL_TRANSITIVE = FLAG.optional | FLAG.transitive;
 
 const isMp = (code: number): boolean => code === ATTRIBUTE.MP_REACH_NLRI || code === ATTRIBUTE.MP_UNREACH_NLRI;
 
@@ -58,12 +60,18 @@ const faultError = (attribute: Attribute, fault: Fault): DecodeError =>
 		fault.subcode === UPDATE_ERROR.malformedAsPath ? undefined : attribute.whole.slice(),
 	);
 
-/** An error fails the session; lesser ones are in the list. */
-export const decodePathAttributes = (bytes: Uint8Array, options: CodecOptions): Decoded<AttributeList> => {
+/** An error fails the session; lesser ones are in the list. `classic`: prefixes follow that NEXT_HOP is for. */
+export const decodePathAttributes = (
+	bytes: Uint8Array,
+	options: CodecOptions,
+	classic: boolean,
+): Decoded<AttributeList> => {
 	const known: KnownAttributes = { shared: {} };
 	const unknown: { flags: number; code: number; value: Uint8Array }[] = [];
 	const seen = new Set<number>();
 	const errors: DecodeError[] = [];
+	const partial: number[] = [];
+	let badNextHop: DecodeError | undefined;
 	let mpReach: MpReach | undefined;
 	let mpUnreach: MpUnreach | undefined;
 
@@ -102,7 +110,9 @@ export const decodePathAttributes = (bytes: Uint8Array, options: CodecOptions): 
 				const message = `Attribute ${code} is flagged as well-known, and is not known.`;
 				return fail(reset(ERROR_CODE.update, UPDATE_ERROR.unrecognizedWellKnownAttribute, message, whole.slice()));
 			}
-			if (flags & FLAG.transitive) {
+			const fault = unreadFault(code, value);
+			if (fault !== undefined) errors.push(faultError(attribute, fault));
+			else if (flags & FLAG.transitive) {
 				unknown.push({ flags: FLAG.optional | FLAG.transitive | FLAG.partial, code, value: value.slice() });
 			}
 			continue;
@@ -110,11 +120,12 @@ export const decodePathAttributes = (bytes: Uint8Array, options: CodecOptions): 
 		const flagsRight = (flags & (FLAG.optional | FLAG.transitive)) === expected;
 		if (!flagsRight) {
 			const message = `${attributeName(code)} has the wrong flags 0x${flags.toString(16).padStart(2, '0')}.`;
+			// RFC 7606 §5.3: then its prefixes count as unreadable (§3 j).
+			if (isMp(code)) return fail(reset(ERROR_CODE.update, UPDATE_ERROR.attributeFlags, message, whole.slice()));
 			errors.push(
 				decodeError('treatAsWithdraw', ERROR_CODE.update, UPDATE_ERROR.attributeFlags, message, whole.slice()),
 			);
 		}
-		// MP attributes are read even then: their prefixes have to be withdrawn.
 		if (code === ATTRIBUTE.MP_REACH_NLRI) {
 			const decoded = decodeMpReach(value, whole, options);
 			if (!decoded.ok) return decoded;
@@ -131,8 +142,13 @@ export const decodePathAttributes = (bytes: Uint8Array, options: CodecOptions): 
 			mpUnreach = decoded.value;
 		} else if (flagsRight) {
 			const fault = decodeValue(code, value, options, known);
-			if (fault !== undefined) errors.push(faultError(attribute, fault));
+			if (fault?.subcode === UPDATE_ERROR.invalidNextHop) badNextHop = faultError(attribute, fault);
+			else if (fault !== undefined) errors.push(faultError(attribute, fault));
+			else if (flags & FLAG.partial && expected === OPTIONAL_TRANSITIVE) partial.push(code);
 		}
 	}
+	// Beside MP_REACH_NLRI alone a NEXT_HOP is for no prefix, and ignored (RFC 4760 §3).
+	if (badNextHop !== undefined && (classic || mpReach === undefined)) errors.push(badNextHop);
+	if (partial.length > 0) known.shared.partial = partial.sort((a, b) => a - b);
 	return succeed({ known, unknown, mpReach, mpUnreach, seen, errors });
 };

@@ -10,19 +10,20 @@ import { createWriter } from './writer.ts';
 
 const INVALID_MESSAGE_LENGTH = 1;
 
-/** Subtypes nobody defined are given out as they are: RFC 7313 §5 has the session ignore them. */
+/**
+ * Subtypes nobody defined are given out as they are, whatever their length: RFC 7313 §5 has the session ignore them. Its two
+ * own subtypes have an error of their own for a wrong length, with the whole message as data.
+ */
 export const decodeRouteRefresh = (body: Uint8Array): Decoded<RouteRefreshMessage> => {
 	const length = body.length + HEADER_LENGTH;
-	if (body.length < 4) return fail(badMessageLength(length, 'a ROUTE-REFRESH has 23 octets'));
+	if (body.length < 3) return fail(badMessageLength(length, 'a ROUTE-REFRESH has 23 octets'));
 	const subtype = u8At(body, 2);
-	if (body.length > 4) {
-		// RFC 7313 §5 has an error of its own for its two subtypes, with the whole message as data.
-		if (subtype !== 1 && subtype !== 2) return fail(badMessageLength(length, 'a ROUTE-REFRESH has 23 octets'));
-		const message = `A ROUTE-REFRESH of subtype ${subtype} has ${body.length} octets after its header instead of 4.`;
-		const data = withHeader(MESSAGE_TYPE.ROUTE_REFRESH, body);
-		return fail(reset(ERROR_CODE.routeRefresh, INVALID_MESSAGE_LENGTH, message, data));
-	}
-	return succeed({ type: 'ROUTE_REFRESH', afi: u16At(body, 0), safi: u8At(body, 3), subtype });
+	const safi = body[3] ?? 0;
+	if (body.length === 4 || subtype > 2) return succeed({ type: 'ROUTE_REFRESH', afi: u16At(body, 0), safi, subtype });
+	if (subtype === 0) return fail(badMessageLength(length, 'a ROUTE-REFRESH has 23 octets'));
+	const message = `A ROUTE-REFRESH of subtype ${subtype} has ${body.length} octets after its header instead of 4.`;
+	const data = withHeader(MESSAGE_TYPE.ROUTE_REFRESH, body);
+	return fail(reset(ERROR_CODE.routeRefresh, INVALID_MESSAGE_LENGTH, message, data));
 };
 
 export const encodeRouteRefresh = (message: RouteRefreshMessage): Uint8Array => {

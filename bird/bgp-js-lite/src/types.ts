@@ -46,7 +46,7 @@ export type Capability =
 	  }
 	/** RFC 7313 */
 	| { readonly code: 70 }
-	/** Any other, or a known one whose length is wrong: kept as bytes. */
+	/** Any other: kept as bytes. */
 	| { readonly code: number; readonly unknown: true; readonly value: Uint8Array };
 
 export type OpenMessage = {
@@ -89,6 +89,8 @@ export type PathAttributes = {
 	readonly clusterList?: readonly string[];
 	/** RFC 9234: the AS that said it goes to customers only. */
 	readonly onlyToCustomer?: number;
+	/** Codes of the known optional transitive attributes that came with the Partial bit, ascending: it stays set (RFC 4271 §5). */
+	readonly partial?: readonly number[];
 	/** Optional transitive attributes we do not know, passed on with the Partial bit (RFC 4271 §5). */
 	readonly unknown?: readonly { readonly flags: number; readonly code: number; readonly value: Uint8Array }[];
 };

@@ -72,7 +72,7 @@ export const decodeUpdate = (body: Uint8Array, options: CodecOptions): Decoded<U
 	const addPath = options.addPathReceive?.has(familyKey(IPV4_UNICAST)) ?? false;
 	const classicWithdrawn = decodeNlri(parts.withdrawn, AFI.ipv4, addPath);
 	if (typeof classicWithdrawn === 'string') return fail(invalidNetworkField('withdrawn routes', classicWithdrawn));
-	const decoded = decodePathAttributes(parts.attributes, options);
+	const decoded = decodePathAttributes(parts.attributes, options, parts.nlri.length > 0);
 	if (!decoded.ok) return decoded;
 	const list = decoded.value;
 	const classic = decodeNlri(parts.nlri, AFI.ipv4, addPath);
