@@ -68,6 +68,7 @@ const retryDelay = 1000;
 export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 	const { kernel, chains, ipsets, log } = deps;
 	const routes: Reconciler<Route> = kernel.routes(owners.felix);
+	const fallback: Reconciler<Route> = kernel.routes(owners.fallback);
 	const neighbours: Reconciler<Neighbour> = kernel.neighbours('manx');
 	const attachments = new Map<string, Attachment>();
 	/** Routes and neighbours of the attachments whose rules are in force: only these have any. */
@@ -138,6 +139,18 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		}
 	};
 
+	/** A change of mode moves routes from one metric to the other: what is added comes first, what goes comes last. */
+	const applyRoutes = async (wantedFallback: readonly Route[]): Promise<Applied> => {
+		fallback.replace(wantedFallback);
+		fallback.sweep(false);
+		const added = await fallback.apply();
+		routes.sweep(true);
+		const applied = await routes.apply();
+		fallback.sweep(true);
+		const deleted = fallback.pending() > 0 ? await fallback.apply() : added;
+		return { ...applied, failed: new Map([...added.failed, ...deleted.failed, ...applied.failed]) };
+	};
+
 	const firstFailure = (applied: Applied): string | undefined => applied.failed.values().next().value?.message;
 
 	/** Sets and rules; undefined when they are as wanted, but for sets nobody uses any more. */
@@ -175,9 +188,8 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 			}
 		}
 		wantClusterRoutes(wanted.routes);
-		routes.sweep(true);
 		neighbours.sweep(true);
-		const [appliedRoutes, appliedNeighbours] = await Promise.all([routes.apply(), neighbours.apply()]);
+		const [appliedRoutes, appliedNeighbours] = await Promise.all([applyRoutes(wanted.fallback), neighbours.apply()]);
 		const routeError = firstFailure(appliedRoutes) ?? firstFailure(appliedNeighbours);
 		if (routeError !== undefined) fail('Routes are not as wanted', routeError);
 		for (const { attachment, resolve } of mine) {
@@ -268,7 +280,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 	};
 
 	const compareTables = async (): Promise<readonly string[]> => [
-		...(await routes.resync()).map((key) => `route ${key}`),
+		...[...(await routes.resync()), ...(await fallback.resync())].map((key) => `route ${key}`),
 		...(await neighbours.resync()).map((key) => `neighbour ${key}`),
 	];
 
@@ -296,11 +308,12 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 	};
 
 	const noteDrift = (): void => {
-		const pending = routes.pending() + neighbours.pending();
+		const pending = routes.pending() + fallback.pending() + neighbours.pending();
 		if (!open || running !== undefined || pending === 0) return;
-		const actual = { routes: routes.actual(), neighbours: neighbours.actual() };
+		const actual = { routes: routes.actual(), fallback: fallback.actual(), neighbours: neighbours.actual() };
 		const missing = [
 			...[...routes.wanted().keys()].filter((key) => !actual.routes.has(key)).map((key) => `route ${key}`),
+			...[...fallback.wanted().keys()].filter((key) => !actual.fallback.has(key)).map((key) => `route ${key}`),
 			...[...neighbours.wanted().keys()].filter((key) => !actual.neighbours.has(key)).map((key) => `neighbour ${key}`),
 		];
 		if (missing.length > 0) report(missing);
@@ -355,18 +368,19 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 			if (!open) return ['nothing was written yet: the datastore is not in sync'];
 			const found = await exclusively(async () => [...(await checkRules()), ...(await compareTables())]);
 			report(found);
-			if (dirty || running !== undefined || routes.pending() + neighbours.pending() > 0)
+			if (dirty || running !== undefined || routes.pending() + fallback.pending() + neighbours.pending() > 0)
 				found.push('changes are on their way');
 			if (lastError !== '') found.push(lastError);
 			return found;
 		},
 		passes: () => ({ begun, succeeded }),
 		status: () => {
-			const wanted = routes.wanted();
-			const actual = routes.actual();
-			let programmed = 0;
-			for (const key of wanted.keys()) if (actual.has(key)) programmed++;
-			return { routes: { wanted: wanted.size, programmed }, lastError };
+			const figures = { wanted: 0, programmed: 0 };
+			for (const { wanted, actual } of [routes, fallback]) {
+				figures.wanted += wanted().size;
+				for (const key of wanted().keys()) if (actual().has(key)) figures.programmed++;
+			}
+			return { routes: figures, lastError };
 		},
 		close: async () => {
 			closed = true;

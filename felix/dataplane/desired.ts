@@ -14,6 +14,8 @@ export type Desired = {
 	readonly sets: ReadonlyMap<string, IpsetSpec>;
 	readonly rulesets: Readonly<Record<Family, Ruleset>>;
 	readonly routes: readonly Route[];
+	/** Of the owner `fallback`. */
+	readonly fallback: readonly Route[];
 	/** Whether rules and sets here know the pod behind this interface. */
 	readonly covers: (hostInterface: string) => boolean;
 };
@@ -25,6 +27,8 @@ export type DesiredInput = {
 	readonly localPodCIDRs: readonly string[];
 	readonly nonMasqueradeCIDRs: readonly string[];
 	readonly routes: readonly Route[];
+	/** None unless given. */
+	readonly fallback?: readonly Route[];
 };
 
 /** Keeps what it made last, so that what did not change is the same object and costs nothing further on. */
@@ -91,6 +95,7 @@ export const createDesired = (): ((input: DesiredInput, attachments: Iterable<At
 			return rulesetOf(family, policy, input.settings);
 		};
 		const rulesets = { 4: addFamily(4), 6: addFamily(6) };
-		return { policies, sets, rulesets, routes: input.routes, covers: (name) => names.has(name) };
+		const { routes, fallback = [] } = input;
+		return { policies, sets, rulesets, routes, fallback, covers: (name) => names.has(name) };
 	};
 };

@@ -9,6 +9,7 @@ import type { InterfaceAddress } from '../kernel/kernel.ts';
 import { openKernel } from '../kernel/open-kernel.ts';
 import { birdRoutes } from './bird-routes.ts';
 import { type Module, type ModuleContext, runDaemon } from './daemon.ts';
+import { createLearntLeftovers } from './learnt-leftovers.ts';
 import { type PasswordOf, speakerConfigOf } from './speaker-config.ts';
 
 /** `manx bird`: the speaker, told by Node, BGPConfiguration and BGPPeer objects what to be. */
@@ -28,6 +29,8 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 	let problems: readonly Problem[] = [];
 	let judged = false;
 	let bird: Bird | undefined;
+	const leftovers =
+		settings.mode === 'bgp' ? undefined : createLearntLeftovers({ nodeName: settings.nodeName, kernel, log });
 	let applied = '';
 	let started = false;
 	let inSync = false;
@@ -61,8 +64,12 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 	const configuredAt = new Map<string, number>();
 	let work: Promise<void> = Promise.resolve();
 	const reconfigure = (): void => {
-		if (!started || !inSync || settings.mode !== 'bgp') return;
+		if (!started || !inSync) return;
 		const cluster = clusterOf(nodes.values());
+		if (leftovers !== undefined) {
+			leftovers.review(cluster, interfaces);
+			return;
+		}
 		const internal = cluster.nodes.get(settings.nodeName)?.addresses ?? {};
 		const own = nodeAddressesOf(settings.nodeAddress, internal, interfaces);
 		const result = speakerConfigOf({
@@ -129,7 +136,7 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 			reconfigure();
 		},
 		unsettled: async () => {
-			if (settings.mode !== 'bgp') return [];
+			if (leftovers !== undefined) return leftovers.unsettled();
 			await work.catch(() => {});
 			if (bird === undefined) return ['the speaker is not configured yet', ...problems.map(sentence)];
 			const found = await bird.verify();
@@ -155,6 +162,7 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 		}),
 		stop: async () => {
 			await bird?.stop();
+			leftovers?.close();
 			kernel.close();
 		},
 	};

@@ -20,7 +20,7 @@ export type OpenedDatastore = {
 
 /** What each daemon reads of a cluster: no more than its service account is allowed to. */
 const kinds: Readonly<Record<'felix' | 'bird', readonly Kind[]>> = {
-	felix: ['Node', 'Pod', 'Namespace', 'NetworkPolicy'],
+	felix: ['Node', 'Pod', 'Namespace', 'NetworkPolicy', 'BGPConfiguration'],
 	bird: ['Node', 'BGPConfiguration', 'BGPPeer'],
 };
 

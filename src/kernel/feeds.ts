@@ -52,7 +52,7 @@ const sameGateway = (a: NextHop, b: NextHop): boolean => a.via === b.via && (b.d
 
 export const createFeeds = (options: FeedsOptions): Feeds => {
 	const { socket, links, log } = options;
-	const routes = new Map<number, { readonly owner: Owner; readonly feed: Feed<Route> }>();
+	const routes = new Map<string, { readonly owner: Owner; readonly feed: Feed<Route> }>();
 	const neighbours = new Map<string, Feed<Neighbour>>();
 	const addresses = new Map<string, Feed<InterfaceAddress>>();
 	const rules = new Map<number, Feed<RoutingRule>>();
@@ -204,10 +204,11 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 	return {
 		routes: (owner) => {
 			startWatching();
-			let entry = routes.get(owner.protocol);
+			const key = `${owner.protocol} ${owner.metric}`;
+			let entry = routes.get(key);
 			if (entry === undefined) {
 				entry = { owner, feed: createReconciler(unwatched(routeResource(socket, links, owner)), log, settled) };
-				routes.set(owner.protocol, entry);
+				routes.set(key, entry);
 			}
 			return entry.feed.reconciler;
 		},

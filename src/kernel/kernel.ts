@@ -10,6 +10,8 @@ import type { Family } from '../net/ip.ts';
 export const owners = {
 	felix: { protocol: 173, metric: 173 },
 	bird: { protocol: 174, metric: 174 },
+	/** felix's routes to other nodes in bgp mode, for as long as bird has none: after both. */
+	fallback: { protocol: 173, metric: 175 },
 } as const;
 export type Owner = (typeof owners)[keyof typeof owners];
 

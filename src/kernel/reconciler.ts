@@ -20,7 +20,7 @@ export type Change<V> = {
 export type Outcome = KernelError | 'untouched' | undefined;
 
 export type Resource<V> = DeltaOptions<V> & {
-	/** For logs: `routes of protocol 173`. */
+	/** For logs: `routes of protocol 173 and metric 173`. */
 	readonly name: string;
 	readonly read: () => Promise<ReadonlyMap<string, V> | KernelError>;
 	/** Carries the changes out; one outcome each. A deletion of what is not there is done. */

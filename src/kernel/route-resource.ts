@@ -133,7 +133,7 @@ export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Ow
 	};
 
 	return {
-		name: `routes of protocol ${owner.protocol}`,
+		name: `routes of protocol ${owner.protocol} and metric ${owner.metric}`,
 		keyOf: (route) => route.dst,
 		equal: sameRoute,
 		tagsOf: (route, visit) => {

@@ -57,6 +57,7 @@ describe('cluster routes', () => {
 	const input = {
 		nodeName: 'n1',
 		cluster: clusterOf([n1, n2]),
+		mesh: true,
 		nodeAddresses: { 4: '192.0.2.11', 6: '2001:db8::11' },
 		interfaces: [
 			{ dev: 'eth0', address: '192.0.2.11', length: 24, scope: 'global' as const },
@@ -64,7 +65,7 @@ describe('cluster routes', () => {
 		],
 	};
 
-	it('are blackholes of the own networks only in bgp mode', () => {
+	it('are blackholes of the own networks in bgp mode', () => {
 		const { routes } = clusterRoutes({ ...input, mode: 'bgp' });
 		assert.deepEqual(
 			routes.map((route) => `${route.type} ${route.dst}`),
@@ -73,14 +74,38 @@ describe('cluster routes', () => {
 	});
 
 	it('lead to every other node in host-gw mode, both families', () => {
-		const { routes, problems } = clusterRoutes({ ...input, mode: 'host-gw' });
+		const { routes, fallback, problems } = clusterRoutes({ ...input, mode: 'host-gw' });
 		assert.deepEqual(problems, []);
+		assert.deepEqual(fallback, []);
 		assert.deepEqual(
 			routes.slice(2).map((route) => [route.dst, route.nextHops[0], route.prefSrc]),
 			[
 				['10.2.0.0/24', { via: '192.0.2.12', dev: 'eth0' }, '192.0.2.11'],
 				['fd00:2::/64', { via: '2001:db8::12', dev: 'eth0' }, '2001:db8::11'],
 			],
+		);
+	});
+
+	it('lead to others as a fallback in bgp mode, where the segment is shared', () => {
+		const far = node('far', ['10.3.0.0/24'], ['198.51.100.3']);
+		const { fallback, problems } = clusterRoutes({ ...input, cluster: clusterOf([n1, n2, far]), mode: 'bgp' });
+		assert.deepEqual(
+			fallback.map(({ dst, metric }) => [dst, metric]),
+			[
+				['10.2.0.0/24', 175],
+				['fd00:2::/64', 175],
+			],
+		);
+		assert.deepEqual(problems, []);
+	});
+
+	it('are no fallback without a mesh, but for what an earlier run left', () => {
+		const without = { ...input, mode: 'bgp', mesh: false } as const;
+		assert.deepEqual(clusterRoutes(without).fallback, []);
+		const { fallback } = clusterRoutes({ ...without, retiring: new Set(['10.2.0.0/24', '10.99.0.0/24']) });
+		assert.deepEqual(
+			fallback.map(({ dst }) => dst),
+			['10.2.0.0/24'],
 		);
 	});
 
