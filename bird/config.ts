@@ -5,6 +5,7 @@ import type { BfdProfile } from './bfd/types.ts';
  * Kubernetes); a new one replaces the old at any time and touches only the sessions it concerns.
  */
 
+import type { Filter } from './policy/types.ts';
 import type { PeerRules } from './rib/types.ts';
 
 export type PrefixLimit = {
@@ -64,11 +65,16 @@ export type PeerConfig = {
 	readonly removePrivateAS?: boolean;
 	/** What we tell it is about to go (RFC 8326): it finds other ways while this one still works. */
 	readonly gracefulShutdown?: boolean;
+	/** Next hop of what it is told: always ours, or always that of the path; else as RFC 4271 §5.1.3 says. */
+	readonly nextHop?: NonNullable<PeerRules['nextHop']>;
 	/** What we are to it (RFC 9234); `strict`: it has to say its own. */
 	readonly role?: NonNullable<PeerRules['role']>;
 	readonly strictRole?: boolean;
 	/** Several paths to a prefix (RFC 7911): taken from it, told to it so many at most (0: the best alone). */
 	readonly addPath?: { readonly receive: boolean; readonly sendPaths: number };
+	/** What they say comes before all that follows here; a change of them ends no session. */
+	readonly importFilter?: Filter;
+	readonly exportFilter?: Filter;
 	/** RFC 8212: without a policy nothing is taken, or told. */
 	readonly rejectImport?: boolean;
 	readonly rejectExport?: boolean;

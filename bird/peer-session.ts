@@ -57,6 +57,7 @@ const rulesOf = (peer: PeerConfig, speaker: SpeakerConfig): PeerRules => ({
 	...(peer.removePrivateAS && { removePrivateAS: true }),
 	...((peer.gracefulShutdown || speaker.gracefulShutdown) && { gracefulShutdown: true }),
 	...(peer.role && { role: peer.role }),
+	...(peer.nextHop && { nextHop: peer.nextHop }),
 });
 
 /** Of the host itself: no other can send there. */
@@ -162,6 +163,9 @@ export const createPeerSession = (
 			peerAS: negotiated.peerAS,
 			nextHopSelf,
 			rules: rulesOf(config, speaker),
+			...(config.importFilter && { importFilter: config.importFilter }),
+			...(config.exportFilter && { exportFilter: config.exportFilter }),
+			...(config.rejectImport && { rejectImport: true }),
 			...(negotiated.codec.addPathSend &&
 				config.addPath && {
 					addPath: { families: negotiated.codec.addPathSend, paths: config.addPath.sendPaths },
@@ -238,7 +242,6 @@ export const createPeerSession = (
 		const { changes, refused } = importUpdate(message, negotiated, {
 			ownAddresses,
 			link,
-			reject: config.rejectImport ?? false,
 			...(config.localAS && !config.localAS.noPrepend && { localAS: config.localAS.asNumber }),
 			...(config.role && { role: config.role }),
 		});

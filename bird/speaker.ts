@@ -86,7 +86,8 @@ const toldToAll = ({ addresses, gracefulShutdown }: SpeakerConfig): object => ({
 /** What only a new connection can change. */
 const session = (peer: PeerConfig): object => {
 	const { exportLearnt: _a, routeReflectorClient: _b, prefixLimit: _c, allowOwnAS: _d, ...rest } = peer;
-	const { asOverride: _e, removePrivateAS: _f, gracefulShutdown: _g, rejectExport: _h, ...kept } = rest;
+	const { asOverride: _e, removePrivateAS: _f, gracefulShutdown: _g, rejectExport: _h, nextHop: _i, ...more } = rest;
+	const { importFilter: _j, exportFilter: _k, rejectImport: _l, ...kept } = more;
 	return kept;
 };
 

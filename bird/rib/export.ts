@@ -1,10 +1,15 @@
 import type { PathAttributes } from 'bgp-js-lite';
+import type { FilterVerdict, JudgeRoute } from '../policy/evaluate.ts';
+import type { Filter } from '../policy/types.ts';
+import type { InterfacesOf } from './imports.ts';
 import { forEbgp, forIbgp, pathFor, reflected } from './rewrite.ts';
-import type { Path, PathSource, PeerRules, RibFamily, RibPeer } from './types.ts';
+import type { Path, PathSource, PeerRules, PolicyAnswer, RibFamily, RibPeer } from './types.ts';
 
 /**
  * What of the Loc-RIB a peer gets, and with which attributes (RFC 4271 §5, §9.1.3, §9.2; RFC 1997). Peers that would
  * get the same attributes form a class; attributes are rewritten once per class and shared by all its peers.
+ *
+ * What BGP itself forbids comes first, then the peer's filter, and what that leaves open goes by the session's own policy.
  */
 
 /** RFC 1997 */
@@ -18,11 +23,15 @@ export type Exporter = {
 	readonly allows: (path: Path, family: RibFamily) => boolean;
 	/** The attributes the peer gets, or undefined when it does not get the path. */
 	readonly attributes: (path: Path, family: RibFamily) => PathAttributes | undefined;
+	/** For people. */
+	readonly why: (path: Path, family: RibFamily) => Omit<PolicyAnswer, 'peer'>;
 };
 
 export type ExportOptions = {
 	readonly asNumber: number;
 	readonly intern: (attributes: PathAttributes) => PathAttributes;
+	readonly filterOf?: (filter: Filter | undefined) => JudgeRoute | undefined;
+	readonly interfacesOf?: InterfacesOf;
 	/** As route reflector. */
 	readonly clusterId?: string;
 };
@@ -44,7 +53,16 @@ const rulesKey = ({ rules, peerAS }: RibPeer): string =>
 
 type Cache = { 4: WeakMap<PathAttributes, PathAttributes>; 6: WeakMap<PathAttributes, PathAttributes> };
 
-export const createExporters = ({ asNumber, intern, clusterId }: ExportOptions): Exporters => {
+const nothing = (): undefined => undefined;
+const nowhere = (): readonly string[] => [];
+
+export const createExporters = ({
+	asNumber,
+	intern,
+	clusterId,
+	filterOf = nothing,
+	interfacesOf = nowhere,
+}: ExportOptions): Exporters => {
 	const classes = new Map<string, Cache>();
 
 	const cacheOf = (key: string): Cache => {
@@ -70,53 +88,103 @@ export const createExporters = ({ asNumber, intern, clusterId }: ExportOptions):
 			(path.source.client === true || peer.source.client === true) &&
 			(path.attributes.originatorId ?? path.source.bgpIdentifier) !== peer.source.bgpIdentifier;
 
+		const filter = filterOf(peer.exportFilter);
+		const judge = ({ prefix, source, attributes }: Path, family: RibFamily): FilterVerdict | undefined =>
+			filter?.({
+				prefix,
+				family,
+				attributes,
+				local: source.kind === 'local',
+				peerType: external ? 'eBGP' : 'iBGP',
+				interfaces: () => interfacesOf(attributes.nextHop),
+			});
+
 		/** Next hops that mean nothing to the peer are replaced by ours: those on a link, and IPv6 ones of IPv4 prefixes. */
 		const nextHopFor = ({ source, attributes: { nextHop } }: Path, family: RibFamily): string | undefined => {
-			if (external || source.kind === 'local' || nextHop === undefined) return peer.nextHopSelf[family];
+			const keep = rules.nextHop === 'keep' || (!external && rules.nextHop !== 'self');
+			if (!keep || source.kind === 'local' || nextHop === undefined) return peer.nextHopSelf[family];
 			const meaningless =
 				nextHop.includes('%') || (family === 4 && nextHop.includes(':') && peer.extendedNextHop !== true);
 			return meaningless ? peer.nextHopSelf[family] : nextHop;
 		};
 
-		const allows = (path: Path, family: RibFamily): boolean => {
+		/** What BGP forbids whatever a filter says; undefined: nothing. */
+		const forbids = (path: Path, family: RibFamily): string | undefined => {
 			const { source, attributes } = path;
-			if (source.peer === peer.source.peer || !peer.families.has(familyKey[family])) return false;
-			if (rules.reject || (source.kind !== 'local' && !peer.exportLearnt)) return false;
-			if (isReflected(source) && !mayReflect(path)) return false;
+			if (source.peer === peer.source.peer) return 'it is from this peer';
+			if (!peer.families.has(familyKey[family])) return 'the family is not agreed on the session';
+			if (isReflected(source) && !mayReflect(path)) {
+				return 'it is from another internal peer, and neither is a client of ours (RFC 4456)';
+			}
 			for (const community of attributes.communities ?? []) {
-				if (community === NO_ADVERTISE) return false;
-				if (external && (community === NO_EXPORT || community === NO_EXPORT_SUBCONFED)) return false;
+				if (community === NO_ADVERTISE) return 'its community is NO_ADVERTISE';
+				if (external && (community === NO_EXPORT || community === NO_EXPORT_SUBCONFED)) {
+					return 'its community is NO_EXPORT';
+				}
 			}
 			// It would drop the path for the loop (§9.1.2).
 			if (external && !rules.asOverride) {
 				const path = rules.removePrivateAS ? pathFor(attributes, peer, asNumber) : attributes.asPath;
-				if (path.some((segment) => segment.asNumbers.includes(peer.peerAS))) return false;
+				if (path.some((segment) => segment.asNumbers.includes(peer.peerAS))) return "the peer's AS is in its path";
 			}
-			if (external && attributes.onlyToCustomer !== undefined && upwards(rules.role)) return false;
-			const nextHop = nextHopFor(path, family);
+			return external && attributes.onlyToCustomer !== undefined && upwards(rules.role)
+				? 'it is for customers only (RFC 9234)'
+				: undefined;
+		};
+
+		/** What holds where no filter says anything. */
+		const withholds = ({ source }: Path): string | undefined => {
+			if (rules.reject) return 'nothing is told to it that no filter accepts (exportPolicy, RFC 8212)';
+			return source.kind !== 'local' && !peer.exportLearnt
+				? 'routes of others are told only where a filter accepts them, or with exportLearnt'
+				: undefined;
+		};
+
+		const refuses = (path: Path, family: RibFamily, verdict: FilterVerdict | undefined): string | undefined => {
+			const forbidden = forbids(path, family);
+			if (forbidden !== undefined) return forbidden;
+			if (verdict === undefined) {
+				const withheld = withholds(path);
+				if (withheld !== undefined) return withheld;
+			} else if (!verdict.accept) {
+				return `${verdict.rule} rejects it`;
+			}
+			const nextHop = verdict?.explicit?.nextHop ?? nextHopFor(path, family);
+			if (nextHop === undefined) return 'there is no address of ours of its family';
 			// §5.1.3: no peer is given its own address as next hop.
-			return nextHop !== undefined && nextHop !== peer.source.peerAddress;
+			return nextHop === peer.source.peerAddress ? 'the peer itself is its next hop' : undefined;
 		};
 
 		return {
-			allows,
+			allows: (path, family) => refuses(path, family, judge(path, family)) === undefined,
 			attributes: (path, family) => {
-				if (!allows(path, family)) return undefined;
+				const verdict = judge(path, family);
+				if (refuses(path, family, verdict) !== undefined) return undefined;
 				const reflects = isReflected(path.source);
 				const cache = (reflects ? cacheOf(`${own} ${path.source.bgpIdentifier}`) : plain)[family];
-				const known = cache.get(path.attributes);
+				const judged = verdict?.attributes ?? path.attributes;
+				const known = cache.get(judged);
 				if (known !== undefined) return known;
-				const nextHop = nextHopFor(path, family) as string;
-				const attributes =
-					reflects && clusterId !== undefined ? reflected(path.attributes, path.source, clusterId) : path.attributes;
+				const explicit = verdict?.explicit;
+				const nextHop = explicit?.nextHop ?? (nextHopFor(path, family) as string);
+				const attributes = reflects && clusterId !== undefined ? reflected(judged, path.source, clusterId) : judged;
 				const second =
 					linkLocalSelf !== undefined && nextHop === peer.nextHopSelf[family] && nextHop.includes(':')
 						? { linkLocalNextHop: linkLocalSelf }
 						: {};
 				const told = external ? forEbgp(attributes, asNumber, nextHop, peer) : forIbgp(attributes, nextHop, peer);
-				const rewritten = intern({ ...told, ...second });
-				cache.set(path.attributes, rewritten);
+				const rewritten = intern({ ...told, ...second, ...(explicit?.med !== undefined && { med: explicit.med }) });
+				cache.set(judged, rewritten);
 				return rewritten;
+			},
+			why: (path, family) => {
+				const verdict = judge(path, family);
+				const refused = refuses(path, family, verdict);
+				return {
+					accept: refused === undefined,
+					...(verdict && { rule: verdict.rule }),
+					reason: refused ?? (verdict ? `${verdict.rule} accepts it` : 'no rule of a filter says otherwise'),
+				};
 			},
 		};
 	};

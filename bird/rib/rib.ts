@@ -1,10 +1,12 @@
 import type { PathAttributes } from 'bgp-js-lite';
 import { familyOf } from '../../src/net/ip.ts';
+import { asksForInterface, createFilters, sameFilter } from '../policy/filters.ts';
 import { type AdjRibOut, createAdjRibOut } from './adj-rib-out.ts';
 import { createAdjRibOutPaths } from './adj-rib-out-paths.ts';
 import { createInterner } from './attributes.ts';
 import { createDecision } from './decision.ts';
 import { createExporters } from './export.ts';
+import { createImports, createJudgeImport, type Imports, importAnswer, type JudgeImport } from './imports.ts';
 import type { Decision, Path, PathSource, Rib, RibFamily, RibPeer } from './types.ts';
 
 /**
@@ -43,6 +45,8 @@ type Peer = {
 	state: RibPeer;
 	/** Adj-RIB-In. */
 	readonly received: Readonly<Record<RibFamily, Map<string, Path>>>;
+	readonly imports: Imports;
+	judge: JudgeImport;
 	/** How many of its paths go by each next hop. */
 	readonly nextHops: Map<string, number>;
 	out: AdjRibOut;
@@ -75,10 +79,20 @@ const sameDecision = (a: Decision | undefined, b: Decision | undefined): boolean
 const sameSource = (a: PathSource, b: PathSource): boolean =>
 	a.kind === b.kind && a.bgpIdentifier === b.bgpIdentifier && a.peerAddress === b.peerAddress && a.client === b.client;
 
+const sameList = (a: readonly string[], b: readonly string[]): boolean =>
+	a.length === b.length && a.every((one, i) => one === b[i]);
+
+const sameImport = (a: RibPeer, b: RibPeer): boolean =>
+	(a.rejectImport ?? false) === (b.rejectImport ?? false) && sameFilter(a.importFilter, b.importFilter);
+
 export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }: RibOptions): Rib => {
 	const entries = new Map<string, Entry>();
 	const peers = new Map<string, Peer>();
 	const metrics = new Map<string, number>();
+	/** Interfaces next hops are reached by. */
+	const interfaces = new Map<string, readonly string[]>();
+	const interfacesOf = (nextHop: string | undefined): readonly string[] => interfaces.get(nextHop ?? '') ?? [];
+	const filters = createFilters();
 	/** Entries whose paths, or whose next hops, changed since they were decided. */
 	const undecided = new Set<Entry>();
 	/** Entries whose decision may differ from the one delivered. */
@@ -103,12 +117,17 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			for (const path of entry.decision?.multipath ?? noPaths) yield path.attributes;
 			for (const path of entry.delivered?.multipath ?? noPaths) yield path.attributes;
 		}
-		for (const { out } of peers.values()) yield* out.sent().values();
+		for (const { out, imports } of peers.values()) {
+			yield* out.sent().values();
+			yield* imports.told();
+		}
 	}
 	const interner = createInterner(liveAttributes, () => exporters.clear());
 	const exporters = createExporters({
 		asNumber,
 		intern: interner.intern,
+		filterOf: filters.compiled,
+		interfacesOf,
 		...(clusterId === undefined ? {} : { clusterId }),
 	});
 	/** Path identifiers we give, by where a path is from; never given twice. */
@@ -135,6 +154,8 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			? createAdjRibOut(exporter, bestOf)
 			: createAdjRibOutPaths(exporter, pathsOf, idOf, state.addPath);
 	};
+	const judgeOf = (state: RibPeer): JudgeImport =>
+		createJudgeImport(state, filters.compiled(state.importFilter), interfacesOf);
 	const bestOf = (prefix: string): Path | undefined => entries.get(prefix)?.decision?.best;
 
 	const entryOf = (prefix: string, family: RibFamily): Entry => {
@@ -163,16 +184,25 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 
 	/** `key`: prefix, and path identifier where the session has them. */
 	const put = (peer: Peer, family: RibFamily, key: string, path: Path | undefined): void => {
-		const received = peer.received[family];
-		const old = received.get(key);
-		if (old === undefined && path === undefined) return;
-		if (path === undefined) received.delete(key);
-		else received.set(key, path);
-		if (old?.attributes.nextHop !== path?.attributes.nextHop) {
-			countNextHop(peer, old?.attributes.nextHop, -1);
-			countNextHop(peer, path?.attributes.nextHop, 1);
+		const told = peer.received[family].get(key);
+		if (told === undefined && path === undefined) return;
+		const { before, now } = peer.imports.put(family, key, path);
+		// Those of paths as told too: by which interface they are reached may be what a filter asks.
+		const hops = [told, before === told ? undefined : before].map((one) => one?.attributes.nextHop);
+		const nextHops = [path, now === path ? undefined : now].map((one) => one?.attributes.nextHop);
+		if (hops[0] !== nextHops[0] || hops[1] !== nextHops[1]) {
+			for (const hop of nextHops) countNextHop(peer, hop, 1);
+			for (const hop of hops) countNextHop(peer, hop, -1);
 		}
-		replacePath(entryOf((path ?? (old as Path)).prefix, family), old, path);
+		const prefix = (path ?? told)?.prefix;
+		if (before !== now && prefix !== undefined) replacePath(entryOf(prefix, family), before, now);
+	};
+
+	/** The peer's filters changed, or what they ask: its paths are judged again. */
+	const judgeAgain = (peer: Peer): void => {
+		for (const family of families) {
+			for (const [key, path] of peer.received[family]) put(peer, family, key, path);
+		}
 	};
 
 	/** A prefix that came and went leaves nothing behind. */
@@ -211,13 +241,17 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			const exporter = exporters.exporterOf(state);
 			const known = peers.get(state.source.peer);
 			if (known === undefined) {
-				peers.set(state.source.peer, {
+				const received = { 4: new Map<string, Path>(), 6: new Map<string, Path>() };
+				const peer: Peer = {
 					state,
-					received: { 4: new Map(), 6: new Map() },
+					received,
+					imports: createImports(received, () => peer.judge, interner.intern),
+					judge: judgeOf(state),
 					nextHops: new Map(),
 					out: outOf(state),
 					fresh: true,
-				});
+				};
+				peers.set(state.source.peer, peer);
 				return;
 			}
 			const moved = !sameSource(known.state.source, state.source);
@@ -229,7 +263,11 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 				// Only with a new session, which starts sending anew.
 				known.out = outOf(state);
 			}
-			if (!moved) return;
+			known.judge = judgeOf(state);
+			if (!moved) {
+				if (!sameImport(before, state)) judgeAgain(known);
+				return;
+			}
 			for (const family of families) {
 				for (const [prefix, path] of known.received[family]) {
 					put(known, family, prefix, { ...path, source: state.source });
@@ -309,15 +347,27 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			}
 		},
 
-		setNextHop: (nextHop, metric) => {
+		setNextHop: (nextHop, metric, devs = []) => {
+			if (!sameList(interfacesOf(nextHop), devs)) {
+				if (devs.length === 0) interfaces.delete(nextHop);
+				else interfaces.set(nextHop, devs);
+				for (const peer of peers.values()) {
+					const { importFilter, exportFilter } = peer.state;
+					if (importFilter && asksForInterface(importFilter)) judgeAgain(peer);
+					if (exportFilter && asksForInterface(exportFilter)) {
+						peer.out.review(exporters.exporterOf(peer.state), entries.keys());
+					}
+				}
+			}
 			if (metrics.get(nextHop) === metric) return;
 			if (metric === undefined) metrics.delete(nextHop);
 			else metrics.set(nextHop, metric);
 			for (const peer of peers.values()) {
 				if (!peer.nextHops.has(nextHop)) continue;
 				for (const family of families) {
-					for (const path of peer.received[family].values()) {
-						if (path.attributes.nextHop === nextHop) undecided.add(entryOf(path.prefix, family));
+					for (const [key, told] of peer.received[family]) {
+						const path = peer.imports.of(family, key, told);
+						if (path?.attributes.nextHop === nextHop) undecided.add(entryOf(path.prefix, family));
 					}
 				}
 			}
@@ -373,6 +423,26 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			if (entry === undefined) return [];
 			const verdicts = why(prefix, entry.paths);
 			return entry.paths.map((path) => ({ path, ...(verdicts.get(path) ?? { use: 'none', reason: '' }) }));
+		},
+		policyOf: (prefix) => {
+			decide();
+			const family = familyOf(prefix);
+			const listed = [...peers.values()];
+			return {
+				imports: listed.flatMap(({ received, judge, state }) =>
+					[...received[family].values()]
+						.filter((path) => path.prefix === prefix)
+						.map((path) => ({ peer: state.source.peer, path, ...importAnswer(judge(path, family)) })),
+				),
+				exports: listed.map(({ state }) => {
+					const best = bestOf(prefix);
+					const exporter = exporters.exporterOf(state);
+					const told = best && exporter.attributes(best, family);
+					const answer =
+						best === undefined ? { accept: false, reason: 'no path to it is used' } : exporter.why(best, family);
+					return { peer: state.source.peer, ...answer, ...(told && { told }) };
+				}),
+			};
 		},
 		counts: (name) => {
 			const peer = peers.get(name);

@@ -1,5 +1,6 @@
 import type { PathAttributes } from 'bgp-js-lite';
 import type { Family } from '../../src/net/ip.ts';
+import type { Filter } from '../policy/types.ts';
 
 /** Who a path came from, as far as the decision process cares (RFC 4271 §9.1.2.2). */
 export type PathSource = {
@@ -47,6 +48,8 @@ export type PeerRules = {
 	readonly gracefulShutdown?: boolean;
 	/** What we are to it (RFC 9234). */
 	readonly role?: 'provider' | 'rs' | 'rs-client' | 'customer' | 'peer';
+	/** Always ours, or that of the path even to an external peer, instead of what RFC 4271 §5.1.3 says. */
+	readonly nextHop?: 'self' | 'keep';
 };
 
 /** A peer as the RIB knows it while its session is established or held for graceful restart. */
@@ -64,8 +67,21 @@ export type RibPeer = {
 	/** It takes IPv4 prefixes with IPv6 next hops (RFC 8950). */
 	readonly extendedNextHop?: boolean;
 	readonly rules?: PeerRules;
+	/** Judge first; what no rule of theirs matches goes by `rejectImport`, or by `exportLearnt` and `rules.reject`. */
+	readonly importFilter?: Filter;
+	readonly exportFilter?: Filter;
+	/** Nothing is taken (RFC 8212). */
+	readonly rejectImport?: boolean;
 	/** Families in which it gets several paths to a prefix (RFC 7911), and how many at most. */
 	readonly addPath?: { readonly families: ReadonlySet<string>; readonly paths: number };
+};
+
+/** Whether a peer's path is taken, or a peer told; by which rule of a filter, or for which reason of BGP's own. */
+export type PolicyAnswer = {
+	readonly peer: string;
+	readonly accept: boolean;
+	readonly rule?: string;
+	readonly reason: string;
 };
 
 /** Prefixes to send to one peer that share attributes; the session packs them into UPDATEs. */
@@ -98,7 +114,7 @@ export type Rib = {
 	/** Replaces what we originate. */
 	readonly setLocal: (prefixes: readonly string[]) => void;
 	/** IGP metric of a next hop, undefined for unreachable (RFC 4271 §9.1.2.1). Unknown next hops count as unreachable. */
-	readonly setNextHop: (nextHop: string, metric: number | undefined) => void;
+	readonly setNextHop: (nextHop: string, metric: number | undefined, interfaces?: readonly string[]) => void;
 	/** Next hops of all paths held, for the resolver. */
 	readonly nextHops: () => ReadonlySet<string>;
 	/** Prefixes whose decision changed since the last take; undefined: no path any more. Local prefixes included. */
@@ -119,6 +135,12 @@ export type Rib = {
 	readonly explain: (
 		prefix: string,
 	) => readonly { readonly path: Path; readonly use: 'best' | 'multipath' | 'none'; readonly reason: string }[];
+	/** What of a prefix is taken from peers and told to them, and what decides. */
+	readonly policyOf: (prefix: string) => {
+		readonly imports: readonly (PolicyAnswer & { readonly path: Path })[];
+		/** `told`: the attributes a peer gets. */
+		readonly exports: readonly (PolicyAnswer & { readonly told?: PathAttributes })[];
+	};
 	readonly counts: (peer: string) => {
 		readonly received: number;
 		readonly receivedByFamily: { readonly 4: number; readonly 6: number };
