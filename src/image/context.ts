@@ -29,8 +29,11 @@ const isNeeded = (path: string, arch: string): boolean => {
 	return /\.(c?js|json|node)$/.test(name);
 };
 
+/** Of Node, in the image. */
+export const nodeOptions = ['--no-warnings'] as const;
+
 const launcher = `#!/bin/sh
-exec /usr/local/bin/node --no-warnings /usr/lib/manx/main.js "$@"
+exec /usr/local/bin/node ${nodeOptions.join(' ')} /usr/lib/manx/main.js "$@"
 `;
 
 /**
@@ -52,17 +55,11 @@ const leanClientNode: Plugin = {
 	},
 };
 
-/** Throws with the reason when the bundle or the CNI executable cannot be made. */
-export const buildContext = async (): Promise<void> => {
-	const { arch } = process;
-	if (arch !== 'x64' && arch !== 'arm64') throw new Error(`There is no image for ${arch}, only for x64 and arm64.`);
-	rmSync(contextFolder, { recursive: true, force: true });
-	const program = join(contextFolder, 'usr/lib/manx');
-	const programs = join(contextFolder, 'usr/local/bin');
-	mkdirSync(programs, { recursive: true });
+/** The program as a bundle in `folder`; the native modules must be found from there. */
+export const buildProgram = async (folder: string): Promise<void> => {
 	await build({
 		entryPoints: { main: join(root, 'src/main.ts'), 'bfd-worker': join(root, 'bird/bfd/worker.ts') },
-		outdir: program,
+		outdir: folder,
 		bundle: true,
 		splitting: true,
 		platform: 'node',
@@ -79,7 +76,18 @@ export const buildContext = async (): Promise<void> => {
 			js: "import { createRequire as manxRequire } from 'node:module';\nconst require = manxRequire(import.meta.url);",
 		},
 	});
-	writeFileSync(join(program, 'package.json'), '{ "type": "module" }\n');
+	writeFileSync(join(folder, 'package.json'), '{ "type": "module" }\n');
+};
+
+/** Throws with the reason when the bundle or the CNI executable cannot be made. */
+export const buildContext = async (): Promise<void> => {
+	const { arch } = process;
+	if (arch !== 'x64' && arch !== 'arm64') throw new Error(`There is no image for ${arch}, only for x64 and arm64.`);
+	rmSync(contextFolder, { recursive: true, force: true });
+	const program = join(contextFolder, 'usr/lib/manx');
+	const programs = join(contextFolder, 'usr/local/bin');
+	mkdirSync(programs, { recursive: true });
+	await buildProgram(program);
 	const modules = join(root, 'node_modules');
 	for (const name of nativePackages(arch)) {
 		const from = join(modules, name);
