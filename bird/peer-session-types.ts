@@ -99,5 +99,7 @@ export type PeerSessionPorts = {
 	readonly isDynamic: boolean;
 	/** A session came up, on this address of ours. */
 	readonly established?: (localAddress: string) => void;
+	/** Global addresses on the link of an address of ours. */
+	readonly besides?: (localAddress: string) => readonly string[];
 	readonly fsm?: Partial<FsmConfig>;
 };

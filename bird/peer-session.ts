@@ -5,6 +5,7 @@ import { createComplaints } from './complaints.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
 import { minimumTtlOf } from './configured-peers.ts';
 import { type Connections, createConnections, describeCause } from './connections.ts';
+import { ownNextHops } from './own-next-hops.ts';
 import type { Hold, PeerSession, PeerSessionPorts } from './peer-session-types.ts';
 import { createPrefixLimit } from './prefix-limit.ts';
 import type { PathSource, PeerRules } from './rib/types.ts';
@@ -59,29 +60,6 @@ const rulesOf = (peer: PeerConfig, speaker: SpeakerConfig): PeerRules => ({
 	...(peer.role && { role: peer.role }),
 	...(peer.nextHop && { nextHop: peer.nextHop }),
 });
-
-/** Of the host itself: no other can send there. */
-const isLoopback = (address: string): boolean => address.startsWith('127.') || address === '::1';
-
-/**
- * What we give as next hop, by family. To an external peer the session's own address, which is the one it can surely
- * reach (RFC 4271 §5.1.3), for IPv4 too where IPv6 next hops are agreed for it; else the address of this node.
- */
-const ownNextHops = (
-	{ ipv4, ipv6 }: SpeakerConfig['addresses'],
-	localAddress: string,
-	{ extendedNextHop, ibgp }: Negotiated,
-): { readonly 4?: string; readonly 6?: string } => {
-	const overV6 = localAddress.includes(':');
-	const own = isLinkLocal(localAddress) || isLoopback(localAddress) ? undefined : localAddress;
-	const near = ibgp ? undefined : own;
-	const six = (overV6 ? near : undefined) ?? ipv6 ?? (overV6 ? localAddress : undefined);
-	const four =
-		overV6 && extendedNextHop
-			? (own ?? six)
-			: ((overV6 ? undefined : near) ?? ipv4 ?? (overV6 ? undefined : localAddress));
-	return { ...(four && { 4: four }), ...(six && { 6: six }) };
-};
 
 /** A signature or TTL that does not fit shows as silence: the kernel drops the segments. */
 const silenceHint = ({ kind, notification }: Cause, { password, ttlSecurity }: PeerConfig): string => {
@@ -154,7 +132,7 @@ export const createPeerSession = (
 			...(config.routeReflectorClient && { client: true }),
 			...(config.allowOwnAS && { allowOwnAS: config.allowOwnAS }),
 		};
-		const nextHopSelf = ownNextHops(speaker.addresses, localAddress, negotiated);
+		const nextHopSelf = ownNextHops(speaker.addresses, localAddress, ports.besides?.(localAddress) ?? [], negotiated);
 		ownAddresses = new Set([localAddress, ...Object.values(speaker.addresses)]);
 		rib.addPeer({
 			source,

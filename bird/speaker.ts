@@ -37,7 +37,8 @@ export type SpeakerStatus = {
 	readonly sessions: readonly PeerSessionStatus[];
 };
 
-export type SpeakerFib = Pick<Fib, 'update' | 'converged' | 'watchNextHops' | 'felixHolds' | 'onFelixChange'>;
+export type SpeakerFib = Pick<Fib, 'update' | 'converged' | 'watchNextHops' | 'felixHolds' | 'onFelixChange'> &
+	Partial<Pick<Fib, 'addressesBeside'>>;
 
 export type SpeakerOptions = {
 	readonly config: SpeakerConfig;
@@ -272,6 +273,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			changed: schedule,
 			isDynamic: dynamic.has(peerConfig.name),
 			established: (localAddress) => watch?.follow(peer, localAddress),
+			besides: (localAddress) => fib.addressesBeside?.(localAddress) ?? [],
 			vacant: () => {
 				const { name } = peerConfig;
 				watch?.forget(name);

@@ -247,6 +247,7 @@ export const createFib = (options: FibOptions): Fib => {
 			}
 		},
 		felixHolds: (prefix) => felixHeld.has(prefix),
+		addressesBeside: (address) => view.addressesBeside(address),
 		onFelixChange: (callback) => {
 			felixListeners.add(callback);
 			return () => felixListeners.delete(callback);

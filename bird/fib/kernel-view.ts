@@ -26,6 +26,8 @@ export type KernelView = {
 	/** Whether packets can leave by the link: up, with carrier. */
 	readonly usable: (dev: string) => boolean;
 	readonly isOurs: (address: string) => boolean;
+	/** Global addresses on the link that holds this address of ours. */
+	readonly addressesBeside: (address: string) => readonly string[];
 	readonly routes: () => Iterable<Route>;
 };
 
@@ -72,7 +74,8 @@ export const createKernelView = (ownProtocol: number): KernelView => {
 	const links = new Map<string, Link>();
 	const namesByIndex = new Map<number, string>();
 	const addresses = new Map<string, number>();
-	const addressKeys = new Set<string>();
+	/** By `dev address/length`. */
+	const addressKeys = new Map<string, InterfaceAddress>();
 	const table = new Map<string, readonly Route[]>();
 	/** How many prefixes of each length there are: the lengths a lookup has to try. */
 	const lengths: Record<Family, Map<number, number>> = { 4: new Map(), 6: new Map() };
@@ -102,12 +105,13 @@ export const createKernelView = (ownProtocol: number): KernelView => {
 		namesByIndex.set(link.index, link.name);
 	};
 
-	const changeAddress = ({ dev, address, length }: InterfaceAddress, removed: boolean): void => {
+	const changeAddress = (held: InterfaceAddress, removed: boolean): void => {
+		const { dev, address, length } = held;
 		const key = `${dev} ${address}/${length}`;
 		if (addressKeys.has(key) !== removed) return;
 		const count = (addresses.get(address) ?? 0) + (removed ? -1 : 1);
 		if (removed) addressKeys.delete(key);
-		else addressKeys.add(key);
+		else addressKeys.set(key, held);
 		if (count === 0) addresses.delete(address);
 		else addresses.set(address, count);
 	};
@@ -211,6 +215,11 @@ export const createKernelView = (ownProtocol: number): KernelView => {
 			return link?.up === true && link.lowerUp;
 		},
 		isOurs: (address) => addresses.has(address),
+		addressesBeside: (address) => {
+			const all = [...addressKeys.values()];
+			const devs = new Set(all.filter((held) => held.address === address).map(({ dev }) => dev));
+			return all.filter(({ dev, scope }) => scope === 'global' && devs.has(dev)).map((held) => held.address);
+		},
 		routes: function* () {
 			for (const routes of table.values()) yield* routes;
 		},

@@ -60,6 +60,8 @@ export type Fib = {
 	readonly watchNextHops: (nextHops: Iterable<string>, onChange: NextHopListener) => void;
 	/** Whether the kernel holds a blackhole route of felix for exactly this prefix. */
 	readonly felixHolds: (prefix: string) => boolean;
+	/** Global addresses on the link that holds this address of ours, both families. */
+	readonly addressesBeside: (address: string) => readonly string[];
 	/** Calls back when an answer of `felixHolds` changed; returns how to stop that. */
 	readonly onFelixChange: (callback: () => void) => () => void;
 	/** New preferred sources; routes are rewritten in place. */
