@@ -14,12 +14,17 @@ const run = promisify(execFile);
 export const output = async (program: string, args: readonly string[]): Promise<string> =>
 	(await run(program, args as string[], { maxBuffer: 64 << 20 })).stdout;
 
-export const until = async (what: string, condition: () => boolean | Promise<boolean>, seconds = 40): Promise<void> => {
+export const until = async (
+	what: string,
+	condition: () => boolean | Promise<boolean>,
+	seconds = 40,
+	pauseMilliseconds = 30,
+): Promise<void> => {
 	const end = Date.now() + seconds * 1000;
 	for (;;) {
 		if (await condition()) return;
 		if (Date.now() > end) assert.fail(`${what}: not within ${seconds} s`);
-		await new Promise((resolve) => setTimeout(resolve, 30));
+		await new Promise((resolve) => setTimeout(resolve, pauseMilliseconds));
 	}
 };
 
@@ -55,6 +60,8 @@ export type Wire = {
 	readonly monitor: (netns: string) => Promise<Process>;
 	/** Another router on a wire of its own to `node`; its packets to anywhere go by `node`. */
 	readonly branch: () => Promise<Branch>;
+	/** One more namespace, on no wire yet; ended with the others. */
+	readonly namespace: () => Promise<string>;
 	readonly close: () => Promise<void>;
 };
 
@@ -122,6 +129,15 @@ export const createWire = async (): Promise<Wire> => {
 	}
 	for (const prefix of prefixes.node) await ip(node, `route add blackhole ${prefix} proto 173 metric 173`);
 
+	const namespaces = [node, router];
+	const namespace = async (): Promise<string> => {
+		const netns = `${id}x${namespaces.length}`;
+		namespaces.push(netns);
+		await output('ip', ['netns', 'add', netns]);
+		await ip(netns, 'link set lo up');
+		return netns;
+	};
+
 	const branches: Branch[] = [];
 	const branch = async (): Promise<Branch> => {
 		const n = branches.length + 1;
@@ -152,6 +168,7 @@ export const createWire = async (): Promise<Wire> => {
 		node,
 		router,
 		branch,
+		namespace,
 		folder,
 		ip,
 		inRouter: (command) => output('ip', ['netns', 'exec', router, ...command.split(' ')]),
@@ -208,8 +225,8 @@ export const createWire = async (): Promise<Wire> => {
 		},
 		close: async () => {
 			await Promise.all(processes.map((started) => started.end('SIGKILL')));
-			const all = [node, router, ...branches.map(({ netns }) => netns)];
-			for (const netns of all) await output('ip', ['netns', 'delete', netns]).catch(() => {});
+			for (const netns of [...namespaces, ...branches.map(({ netns }) => netns)])
+				await output('ip', ['netns', 'delete', netns]).catch(() => {});
 			rmSync(folder, { recursive: true, force: true });
 		},
 	};
