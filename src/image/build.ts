@@ -1,14 +1,16 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import packageJson from '../../package.json' with { type: 'json' };
 import { ensurePrograms } from '../lab/system-packages.ts';
 import { buildContext, contextFolder } from './context.ts';
-import { imageName } from './name.ts';
+import { imageNameOf } from './name.ts';
 
 /**
  * `npm run image -- FILE.tar`: builds the Dockerfile and writes the image as a docker-archive, under the name the
- * manifest asks for. No registry is needed: the base image is made by mmdebstrap from Debian's packages, and kept for a
- * week. `--context` only prepares what the Dockerfile copies, for another builder.
+ * manifest asks for; with a VERSION behind, program and image are called by that. No registry is needed: the base image
+ * is made by mmdebstrap from Debian's packages, and kept for a week. `--context` only prepares what the Dockerfile
+ * copies, for another builder.
  */
 
 const root = join(import.meta.dirname, '../..');
@@ -78,10 +80,12 @@ const prepareBase = (): void => {
 	buildah('bud', '--isolation', 'chroot', '--tag', baseName, '--file', join(root, 'src/image/base.Dockerfile'), cache);
 };
 
-const [target = ''] = process.argv.slice(2);
+const [target = '', version = packageJson.version] = process.argv.slice(2);
+const imageName = imageNameOf(version);
+if (!/^[\w.-]{1,100}$/.test(version)) fail(`'${version}' cannot be a version: letters, digits, dots and dashes can.`);
 if (target === '') fail('say where to write the image: npm run image -- FILE.tar');
 const started = performance.now();
-await buildContext().catch((error: Error) => fail(error.message));
+await buildContext(version).catch((error: Error) => fail(error.message));
 if (target === '--context') {
 	console.log(`${contextFolder} is ready: docker build -t ${imageName} .`);
 } else {

@@ -3,6 +3,7 @@ import { chmodSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 import { buildShim } from '../../felix/cni/build-shim.ts';
+import packageJson from '../../package.json' with { type: 'json' };
 
 /**
  * Everything of the image that Debian does not bring, laid out below build/image as it lies in the image: the pinned
@@ -55,8 +56,19 @@ const leanClientNode: Plugin = {
 	},
 };
 
+/** The program calls itself by another version than package.json does. */
+const versioned = (version: string): Plugin => ({
+	name: 'versioned',
+	setup: ({ onLoad }) => {
+		onLoad({ filter: /\/package\.json$/ }, ({ path }) => {
+			if (path !== join(root, 'package.json')) return undefined;
+			return { contents: JSON.stringify({ ...packageJson, version }), loader: 'json' };
+		});
+	},
+});
+
 /** The program as a bundle in `folder`; the native modules must be found from there. */
-export const buildProgram = async (folder: string): Promise<void> => {
+export const buildProgram = async (folder: string, version = packageJson.version): Promise<void> => {
 	await build({
 		entryPoints: { main: join(root, 'src/main.ts'), 'bfd-worker': join(root, 'bird/bfd/worker.ts') },
 		outdir: folder,
@@ -66,7 +78,7 @@ export const buildProgram = async (folder: string): Promise<void> => {
 		format: 'esm',
 		target: 'node24',
 		external: ['koffi', 'netlink'],
-		plugins: [leanClientNode],
+		plugins: [leanClientNode, versioned(version)],
 		minifySyntax: true,
 		minifyWhitespace: true,
 		legalComments: 'none',
@@ -80,14 +92,14 @@ export const buildProgram = async (folder: string): Promise<void> => {
 };
 
 /** Throws with the reason when the bundle or the CNI executable cannot be made. */
-export const buildContext = async (): Promise<void> => {
+export const buildContext = async (version: string): Promise<void> => {
 	const { arch } = process;
 	if (arch !== 'x64' && arch !== 'arm64') throw new Error(`There is no image for ${arch}, only for x64 and arm64.`);
 	rmSync(contextFolder, { recursive: true, force: true });
 	const program = join(contextFolder, 'usr/lib/manx');
 	const programs = join(contextFolder, 'usr/local/bin');
 	mkdirSync(programs, { recursive: true });
-	await buildProgram(program);
+	await buildProgram(program, version);
 	const modules = join(root, 'node_modules');
 	for (const name of nativePackages(arch)) {
 		const from = join(modules, name);

@@ -65,7 +65,7 @@ const openssl = (...args: string[]): void => {
 export const startDatastoreServer = async (): Promise<DatastoreServer> => {
 	const { etcd, apiserver } = findBinaries(console.log);
 	const name = `manxt-${process.pid}-api`;
-	const folder = mkdtempSync(join(tmpdir(), 'manx-api-'));
+	const folder = mkdtempSync(join(tmpdir(), `manx-api-${process.pid}-`));
 	execFileSync('ip', ['netns', 'add', name]);
 	execFileSync('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
 	const home = openSync('/proc/thread-self/ns/net', 'r');

@@ -1,46 +1,49 @@
 /**
  * `npm run test:cluster`: builds the image and runs the tests below test/cluster on real Kubernetes clusters, which it
  * brings up by itself. `npm run test:cluster -- traffic`: only files whose path contains one of the words.
+ *
+ * Whatever ends it (the tests' end, TEST_CLUSTER_MINUTES, SIGINT or SIGTERM), what it started is taken down and the last
+ * line counts what passed and failed. TEST_IMAGE: an image that is built already.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, globSync, mkdirSync, readdirSync } from 'node:fs';
+import { globSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
-import { startTimeOf } from '../../src/lab/processes.ts';
+import { endProcesses, recordOf } from '../../src/lab/processes.ts';
 import { findBinaries } from './binaries.ts';
-import { down } from './down.ts';
+import { parentOf } from './down.ts';
+import { sweepDead, testProcesses } from './sweep.ts';
 
 const root = join(import.meta.dirname, '../..');
 const words = process.argv.slice(2);
+const minutes = Number(process.env.TEST_CLUSTER_MINUTES ?? 45);
+const startedAt = performance.now();
 
-const finish = (passed: number, failed: number): never => {
-	console.log(`\n${passed} passed, ${failed} failed`);
+let passed = 0;
+let failed = 0;
+const finish = (): never => {
+	console.log(`\n${passed} passed, ${failed} failed in ${((performance.now() - startedAt) / 60_000).toFixed(1)} min`);
 	process.exit(failed === 0 && passed > 0 ? 0 : 1);
 };
+const giveUp = (reason: string): never => {
+	console.error(reason);
+	failed++;
+	return finish();
+};
 
-if (process.getuid?.() !== 0) {
-	console.error('The tests make network namespaces and run containers: run them as root.');
-	finish(0, 1);
-}
+if (process.getuid?.() !== 0) giveUp('The tests make network namespaces and run containers: run them as root.');
 try {
 	findBinaries(console.log);
 } catch (error) {
-	console.error((error as Error).message);
-	finish(0, 1);
+	giveUp((error as Error).message);
 }
-// What a run that was killed left behind; clusters carry their test process' id.
-for (const name of existsSync('/run/manx-cluster') ? readdirSync('/run/manx-cluster') : []) {
-	const pid = /^t(\d+)/.exec(name)?.[1];
-	if (pid === undefined || startTimeOf(Number(pid)) !== undefined) continue;
-	console.log(`taking down cluster ${name} of an earlier run`);
-	await down(name);
-}
+await sweepDead(console.log);
 if (process.env.TEST_IMAGE === undefined) {
 	const image = join(root, 'build/manx.tar');
 	mkdirSync(join(root, 'build'), { recursive: true });
 	const { status } = spawnSync(process.execPath, [join(root, 'src/image/build.ts'), image], { stdio: 'inherit' });
-	if (status !== 0) finish(0, 1);
+	if (status !== 0) giveUp('The image cannot be built.');
 	process.env.TEST_IMAGE = image;
 }
 
@@ -48,11 +51,10 @@ const files = globSync('test/cluster/*.test.ts', { cwd: root })
 	.filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
 	.sort()
 	.map((file) => join(root, file));
-if (files.length === 0) console.error(`no test file matches ${words.join(' ')}`);
+if (files.length === 0) giveUp(`No test file matches ${words.join(' ')}.`);
 
-let passed = 0;
-let failed = 0;
-const stream = run({ files, concurrency: 1, timeout: 1_200_000, cwd: root });
+const stop = new AbortController();
+const stream = run({ files, concurrency: 1, timeout: 1_200_000, cwd: root, signal: stop.signal });
 stream.on('test:pass', (event) => {
 	if (event.details.type !== 'suite' && event.skip === undefined) passed++;
 });
@@ -60,4 +62,26 @@ stream.on('test:fail', (event) => {
 	if (event.details.type !== 'suite') failed++;
 });
 stream.compose(spec).pipe(process.stdout);
-stream.on('end', () => setImmediate(() => setTimeout(finish, 200, passed, failed)));
+
+let ending = false;
+/** Ends our own test processes, so that none starts anything more, then takes down what they had. */
+const end = async (reason?: string): Promise<void> => {
+	if (ending) return;
+	ending = true;
+	if (reason !== undefined) {
+		failed++;
+		console.error(`\n${reason}: taking down what the tests started ...`);
+		stop.abort();
+	}
+	const ours = [...testProcesses()].filter((pid) => parentOf(pid) === process.pid);
+	await endProcesses(ours.flatMap((pid) => recordOf(pid) ?? []));
+	await sweepDead(console.log).catch((error: Error) => {
+		failed++;
+		console.error(`what the tests started is not all down: ${error.message}`);
+	});
+	finish();
+};
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end(signal));
+const left = minutes * 60_000 - (performance.now() - startedAt);
+setTimeout(() => void end(`not done after ${minutes} minutes`), Math.max(left, 0)).unref();
+stream.on('end', () => setImmediate(() => setTimeout(() => void end(), 200)));

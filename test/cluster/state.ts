@@ -17,6 +17,7 @@ export type ClusterState = {
 	readonly token: string;
 	readonly nodes: readonly ClusterNode[];
 	readonly components: readonly Component[];
+	readonly kubeletArgs: readonly string[];
 };
 
 export const controlPlaneAddress = '172.30.0.2';

@@ -8,6 +8,11 @@ export const pauseImage = 'docker.io/manx-test/pause:1';
 /** Kubernetes' own test program beside busybox: netexec, pause, connect ... */
 export const agnhostImage = 'docker.io/manx-test/agnhost:1';
 
+export const testImageFiles = (folder: string): readonly [string, string] => [
+	join(folder, 'pause.tar'),
+	join(folder, 'agnhost.tar'),
+];
+
 /** Writes the two images the test pods run, and returns their files. */
 export const writeTestImages = (folder: string, agnhost: string): readonly string[] => {
 	const rootfs = join(folder, 'rootfs');
@@ -17,8 +22,7 @@ export const writeTestImages = (folder: string, agnhost: string): readonly strin
 	copyFileSync(busybox, join(rootfs, 'bin/busybox'));
 	const applets = spawnSync(busybox, ['--list'], { encoding: 'utf8' }).stdout.trim().split('\n');
 	for (const applet of applets) if (applet !== 'busybox') symlinkSync('busybox', join(rootfs, 'bin', applet));
-	const pause = join(folder, 'pause.tar');
-	const agnhostFile = join(folder, 'agnhost.tar');
+	const [pause, agnhostFile] = testImageFiles(folder);
 	writeDockerArchive({ file: pause, name: pauseImage, rootfs, entrypoint: ['/agnhost', 'pause'] });
 	writeDockerArchive({ file: agnhostFile, name: agnhostImage, rootfs, entrypoint: ['/agnhost'] });
 	return [pause, agnhostFile];

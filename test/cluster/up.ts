@@ -26,13 +26,13 @@ export const up = async (options: {
 	readonly kubeletArgs?: readonly string[];
 	readonly log?: (line: string) => void;
 }): Promise<ClusterState> => {
-	const { name, log = () => {} } = options;
+	const { name, kubeletArgs = [], log = () => {} } = options;
 	if (!/^[a-z0-9]{1,20}$/.test(name)) throw new Error(`'${name}' must be up to 20 lower case letters and digits.`);
 	if (readState(name) !== undefined) throw new Error(`Cluster ${name} is up, or its rest is: take it down first.`);
 	const binaries = findBinaries(log);
 	const { data, apiSocket } = paths(name);
 	const token = randomBytes(16).toString('hex');
-	let state: ClusterState = { name, token, nodes: [], components: [] };
+	let state: ClusterState = { name, token, nodes: [], components: [], kubeletArgs };
 	writeState(state);
 	mkdirSync(data, { recursive: true });
 	await createFabric(name);
@@ -49,7 +49,7 @@ export const up = async (options: {
 		waitForApi(api),
 	]);
 	for (const component of managers) startComponent(name, component);
-	const agents = machines.flatMap(({ node }) => nodeAgents(name, node, token, binaries, options.kubeletArgs ?? []));
+	const agents = machines.flatMap(({ node }) => nodeAgents(name, node, token, binaries, kubeletArgs));
 	for (const component of agents) startComponent(name, component);
 	state = {
 		...state,
