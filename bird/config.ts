@@ -40,6 +40,8 @@ export type PeerConfig = {
 	readonly localAddress?: string;
 	/** Seconds; 0 for no hold timer. */
 	readonly holdTime: number;
+	/** Seconds between KEEPALIVEs; a third of the hold time agreed on unless given. */
+	readonly keepaliveTime?: number;
 	/** Seconds a peer may take to come back with its routes kept (sent in our capability too), 0..4095. */
 	readonly restartTime: number;
 	/** Its path is watched by BFD; absent: not. */
@@ -105,6 +107,14 @@ export type SpeakerConfig = {
 	readonly dynamicPeers?: readonly DynamicPeers[];
 	/** Our own prefixes. Announced only while the kernel holds a blackhole route of felix for them. */
 	readonly originate: readonly string[];
+	/** Announced as well, without anything in the kernel: addresses of Services, which are kube-proxy's. */
+	readonly services?: readonly string[];
+	/** Of our own prefixes, by prefix: `aa:nn` or `aa:nn:mm`. */
+	readonly communities?: Readonly<Record<string, readonly string[]>>;
+	/** Host routes to peers that no other route leads to. */
+	readonly reachable?: readonly { readonly prefix: string; readonly via: string }[];
+	/** Interfaces that no next hop is reached by; `*` stands for any characters. */
+	readonly ignoredInterfaces?: readonly string[];
 	/** Paths used in parallel at most; 16. */
 	readonly maximumPaths: number;
 	/** Dotted quad; the router ID unless given. Reflectors of the same clients share one (RFC 4456 §7). */

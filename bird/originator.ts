@@ -1,4 +1,5 @@
 import type { Logger } from '../src/logging.ts';
+import type { SpeakerConfig } from './config.ts';
 import type { Fib } from './fib/types.ts';
 import type { Rib } from './rib/types.ts';
 import type { Timer, Timers } from './timers.ts';
@@ -9,8 +10,8 @@ import type { Timer, Timers } from './timers.ts';
  */
 
 export type Originator = {
-	/** Replaces the prefixes that are to be announced. */
-	readonly want: (prefixes: readonly string[]) => void;
+	/** Replaces the prefixes that are to be announced; those of Services need nothing in the kernel. */
+	readonly want: (config: Pick<SpeakerConfig, 'originate' | 'services' | 'communities'>) => void;
 	readonly stop: () => void;
 };
 
@@ -30,6 +31,9 @@ export const createOriginator = ({ rib, fib, log, timers, changed }: OriginatorP
 	/** Announced prefixes whose blackhole the kernel lost, and when they are withdrawn for it. */
 	const leaving = new Map<string, Timer>();
 	let prefixes: readonly string[] = [];
+	let services: readonly string[] = [];
+	let communities: SpeakerConfig['communities'] = {};
+	let told = '';
 	let announced: ReadonlySet<string> = new Set();
 
 	const review = (): void => {
@@ -55,18 +59,23 @@ export const createOriginator = ({ rib, fib, log, timers, changed }: OriginatorP
 			leaving.delete(prefix);
 		}
 		const next = new Set([...wanted].filter((prefix) => fib.felixHolds(prefix) || leaving.has(prefix)));
-		if (next.size === announced.size && [...next].every((prefix) => announced.has(prefix))) return;
+		for (const prefix of services) next.add(prefix);
+		const text = JSON.stringify([[...next], communities]);
+		if (text === told) return;
+		told = text;
 		for (const prefix of next) if (!announced.has(prefix)) log.info({ prefix }, `announcing ${prefix}`);
 		for (const prefix of announced) if (!next.has(prefix)) log.info({ prefix }, `withdrawing ${prefix}`);
 		announced = next;
-		rib.setLocal([...next]);
+		rib.setLocal([...next], communities);
 		changed();
 	};
 	const stopFelix = fib.onFelixChange(review);
 
 	return {
 		want: (next) => {
-			prefixes = next;
+			prefixes = next.originate;
+			services = next.services ?? [];
+			communities = next.communities ?? {};
 			review();
 		},
 		stop: () => {

@@ -46,6 +46,7 @@ export const localOpen = (speaker: SpeakerConfig, peer: PeerConfig): LocalOpen =
 	holdTime: peer.holdTime,
 	families: peer.families,
 	restartTime: peer.restartTime,
+	...(peer.keepaliveTime !== undefined && { keepaliveTime: peer.keepaliveTime }),
 	...(peer.role && { role: peer.role }),
 	...(peer.strictRole && { strictRole: true }),
 	...(peer.addPath && { addPath: { send: peer.addPath.sendPaths > 0, receive: peer.addPath.receive } }),

@@ -12,6 +12,7 @@ import type { Decision, Rib } from './rib/types.ts';
 import { complete, selectable } from './session/convergence.ts';
 import type { Event, FsmConfig } from './session/fsm.ts';
 import { cease } from './session/notification.ts';
+import { createStaticRoutes } from './static-routes.ts';
 import { createStrangers } from './strangers.ts';
 import type { Timer, Timers } from './timers.ts';
 import type { Connection, Listener, Transport } from './transport/transport.ts';
@@ -111,6 +112,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	let pulsedAt = 0;
 	let watched: ReadonlySet<string> | undefined;
 	let originator: Originator | undefined;
+	const staticRoutes = createStaticRoutes(rib);
 
 	const schedule = (): void => {
 		if (scheduled || !running) return;
@@ -327,7 +329,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			restarting = options.restarting();
 			deferring = restarting;
 			originator = createOriginator({ rib, fib, log, timers, changed: schedule });
-			originator.want(config.originate);
+			originator.want(config);
+			staticRoutes.want(config.reachable);
 			listen();
 			for (const peer of config.peers) add(peer);
 			startDeferral();
@@ -363,7 +366,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 				watch?.follow(peer);
 			}
 			for (const peer of next.peers) if (!peers.has(peer.name)) add(peer);
-			originator?.want(next.originate);
+			originator?.want(next);
+			staticRoutes.want(next.reachable);
 			schedule();
 		},
 		status: () => ({

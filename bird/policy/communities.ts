@@ -48,3 +48,7 @@ export const setCommunities = (attributes: PathAttributes, communities: readonly
 	const { communities: _s, largeCommunities: _l, ...rest } = attributes;
 	return communities.reduce<PathAttributes>(addCommunity, rest);
 };
+
+/** With these too; unreadable ones are left out. */
+export const withCommunities = (attributes: PathAttributes, texts: readonly string[]): PathAttributes =>
+	texts.flatMap((text) => parseCommunity(text) ?? []).reduce<PathAttributes>(addCommunity, attributes);

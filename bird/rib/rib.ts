@@ -1,5 +1,6 @@
 import type { PathAttributes } from 'bgp-js-lite';
 import { familyOf } from '../../src/net/ip.ts';
+import { withCommunities } from '../policy/communities.ts';
 import { asksForInterface, createFilters, sameFilter } from '../policy/filters.ts';
 import { type AdjRibOut, createAdjRibOut } from './adj-rib-out.ts';
 import { createAdjRibOutPaths } from './adj-rib-out-paths.ts';
@@ -89,6 +90,8 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 	const entries = new Map<string, Entry>();
 	const peers = new Map<string, Peer>();
 	const metrics = new Map<string, number>();
+	/** What we originate. */
+	let local: ReadonlyMap<string, Path> = new Map();
 	/** Interfaces next hops are reached by. */
 	const interfaces = new Map<string, readonly string[]>();
 	const interfacesOf = (nextHop: string | undefined): readonly string[] => interfaces.get(nextHop ?? '') ?? [];
@@ -335,16 +338,21 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			nextHopSet = undefined;
 		},
 
-		setLocal: (prefixes) => {
-			const wanted = new Set(prefixes);
-			for (const entry of entries.values()) {
-				const local = entry.paths.find((path) => path.source.kind === 'local');
-				if (local !== undefined && !wanted.delete(entry.prefix)) replacePath(entry, local, undefined);
+		setLocal: (prefixes, communities = {}) => {
+			const next = new Map<string, Path>();
+			for (const prefix of prefixes) {
+				const attributes = interner.intern(withCommunities(localAttributes, communities[prefix] ?? []));
+				next.set(prefix, { prefix, source: localSource, attributes, stale: false });
 			}
-			for (const prefix of wanted) {
-				const path = { prefix, source: localSource, attributes: localAttributes, stale: false };
-				replacePath(entryOf(prefix, familyOf(prefix)), undefined, path);
+			for (const [prefix, path] of local) {
+				if (!next.has(prefix)) replacePath(entryOf(prefix, familyOf(prefix)), path, undefined);
 			}
+			for (const [prefix, path] of next) {
+				const before = local.get(prefix);
+				if (before?.attributes === path.attributes) next.set(prefix, before);
+				else replacePath(entryOf(prefix, familyOf(prefix)), before, path);
+			}
+			local = next;
 		},
 
 		setNextHop: (nextHop, metric, devs = []) => {
@@ -427,7 +435,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 		policyOf: (prefix) => {
 			decide();
 			const family = familyOf(prefix);
-			const listed = [...peers.values()];
+			const listed = [...peers.values()].filter(({ state }) => state.families.size > 0);
 			return {
 				imports: listed.flatMap(({ received, judge, state }) =>
 					[...received[family].values()]

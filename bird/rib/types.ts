@@ -111,8 +111,8 @@ export type Rib = {
 	readonly sweepStale: (peer: string, family: RibFamily) => void;
 	/** Session gone for good: its paths go, nothing is sent to it. */
 	readonly removePeer: (peer: string) => void;
-	/** Replaces what we originate. */
-	readonly setLocal: (prefixes: readonly string[]) => void;
+	/** Replaces what we originate, with communities (`aa:nn`, `aa:nn:mm`) by prefix. */
+	readonly setLocal: (prefixes: readonly string[], communities?: Readonly<Record<string, readonly string[]>>) => void;
 	/** IGP metric of a next hop, undefined for unreachable (RFC 4271 §9.1.2.1). Unknown next hops count as unreachable. */
 	readonly setNextHop: (nextHop: string, metric: number | undefined, interfaces?: readonly string[]) => void;
 	/** Next hops of all paths held, for the resolver. */

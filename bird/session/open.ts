@@ -27,6 +27,8 @@ export type LocalOpen = {
 	readonly peerAS: number;
 	/** Seconds; 0: no hold timer. */
 	readonly holdTime: number;
+	/** Seconds; a third of the hold time agreed on unless given. */
+	readonly keepaliveTime?: number;
 	readonly families: readonly FamilyKey[];
 	/** Seconds, 0..4095 (RFC 4724). */
 	readonly restartTime: number;
@@ -256,7 +258,7 @@ export const negotiate = (open: OpenMessage, local: LocalOpen): OpenResult => {
 			ibgp,
 			bgpIdentifier: id,
 			holdTime,
-			keepaliveTime: holdTime / 3,
+			keepaliveTime: Math.min(holdTime / 3, local.keepaliveTime ?? Number.POSITIVE_INFINITY),
 			families,
 			routeRefresh: capability(open, 2) !== undefined,
 			enhancedRouteRefresh: capability(open, 70) !== undefined,

@@ -1,4 +1,5 @@
 import { type Cidr, contains, type Family, familyOf, formatCidr, parseCidr } from '../net/ip.ts';
+import { type NodeBgp, nodeBgpOf } from './node-bgp.ts';
 import type { Node } from './objects.ts';
 
 /**
@@ -9,8 +10,10 @@ import type { Node } from './objects.ts';
 export type ClusterNode = {
 	readonly name: string;
 	readonly node: Node;
-	/** The node's InternalIP, one a family. */
+	/** The node's InternalIP, one a family, unless an annotation says another. */
 	readonly addresses: { readonly 4?: string; readonly 6?: string };
+	/** What its annotations say of its speaker. */
+	readonly bgp: NodeBgp;
 	/** Canonical, without those that another node holds. */
 	readonly podCIDRs: readonly string[];
 };
@@ -85,7 +88,9 @@ export const clusterOf = (nodes: Iterable<Node>): Cluster => {
 	for (const node of [...nodes].sort(bySeniority)) {
 		const { name } = node.metadata;
 		const object = `Node ${name}`;
-		const addresses = addressesOf(node);
+		const bgp = nodeBgpOf(node);
+		for (const { field, reason } of bgp.problems) problems.push({ object, field, code: 'BadAnnotation', reason });
+		const addresses = { ...addressesOf(node), ...bgp.addresses };
 		if (addresses[4] === undefined && addresses[6] === undefined) {
 			problems.push({
 				object,
@@ -111,7 +116,7 @@ export const clusterOf = (nodes: Iterable<Node>): Cluster => {
 				reason: `${text} overlaps ${formatCidr(other.cidr)} of Node ${other.holder}, which is older and keeps it; give ${name} another`,
 			});
 		});
-		result.set(name, { name, node, addresses, podCIDRs });
+		result.set(name, { name, node, addresses, bgp, podCIDRs });
 	}
 	return { nodes: result, problems };
 };

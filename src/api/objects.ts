@@ -1,4 +1,6 @@
 import type { Bfd } from './bfd.ts';
+import type { SecretKeyRef } from './bgp-fields.ts';
+import type { BGPFilterRule } from './bgp-filter.ts';
 import type { BgpSession } from './bgp-session.ts';
 
 /**
@@ -100,52 +102,91 @@ export type NetworkPolicy = {
 	};
 };
 
+/** Labels of nodes: as Kubernetes asks for them, or an expression in Calico's words (label-expression.ts), which is valid. */
+export type NodeSelector = LabelSelector | string;
+
 /** manx.dev/v1 BGPConfiguration, named `default`. */
 export type BGPConfiguration = {
 	readonly kind: 'BGPConfiguration';
 	readonly metadata: Metadata;
 	readonly spec: {
+		/** Of bird, instead of the setting logLevel. */
+		readonly logSeverityScreen?: 'debug' | 'info' | 'warn' | 'error';
 		readonly asNumber: number;
 		readonly nodeToNodeMeshEnabled: boolean;
 		readonly listenPort: number;
-		/** File with the password of the sessions between nodes, in the folder of the setting passwordDir; '' for none. */
+		/** `NodeIP`: bird listens on the node's own addresses alone. */
+		readonly bindMode: 'None' | 'NodeIP';
+		/** Password of the sessions between nodes: a key of a Secret, or (`meshPasswordFile`) a file in passwordDir; '' for none. */
+		readonly nodeMeshPassword?: SecretKeyRef;
 		readonly meshPasswordFile: string;
+		/** Seconds. */
+		readonly nodeMeshMaxRestartTime: number;
 		/** Of route reflectors (RFC 4456 §7); 0.0.0.0: each node's own identifier. */
 		readonly clusterID: string;
 		/** RFC 8212: an external peer without importPolicy or exportPolicy is told nothing, or not believed. */
 		readonly ebgpRequiresPolicy: boolean;
+		/** Canonical prefixes: what addresses of Services may be announced. */
+		readonly serviceClusterIPs: readonly string[];
+		readonly serviceExternalIPs: readonly string[];
+		readonly serviceLoadBalancerIPs: readonly string[];
+		/** False: of serviceLoadBalancerIPs single addresses alone are announced, and not the range. */
+		readonly serviceLoadBalancerAggregation: boolean;
+		/** Communities, as values, of what is announced within the prefixes. */
+		readonly prefixAdvertisements: readonly { readonly cidr: string; readonly communities: readonly string[] }[];
+		/** `*` stands for any characters. */
+		readonly ignoredInterfaces: readonly string[];
 	};
 };
 
-/** manx.dev/v1 BGPPeer: a router outside the mesh. */
+/** manx.dev/v1 BGPPeer: a router outside the mesh, or nodes among one another. */
 export type BGPPeer = {
 	readonly kind: 'BGPPeer';
 	readonly metadata: Metadata;
 	readonly spec: {
-		/** Canonical address; '' with peerRange. */
+		/** Canonical address; '' with peerRange or peerSelector. */
 		readonly peerIP: string;
-		/** Canonical prefix from which anybody may connect that is what the rest says; '' with peerIP. */
+		/** Canonical prefix from which anybody may connect that is what the rest says, else ''. */
 		readonly peerRange: string;
+		/** The nodes that are peers. */
+		readonly peerSelector?: NodeSelector;
 		/** Sessions of a peerRange at a time. */
 		readonly peerLimit: number;
-		/** 179 unless given. */
+		/** 0: that of BGPConfiguration when the peer is a node, else 179. */
 		readonly peerPort: number;
-		/** 0 stands for `external`: any but ours. */
+		/** 0 stands for `external`: any but ours. With peerSelector, nodes have their own. */
 		readonly asNumber: number;
 		/** What was given of src/api/bgp-session.ts, which stands flat in the object. */
 		readonly session: BgpSession;
 		/** Only this node; '' for every node the selector takes. */
 		readonly node: string;
 		/** Nodes by label; absent means all. */
-		readonly nodeSelector?: LabelSelector;
+		readonly nodeSelector?: NodeSelector;
 		/** Seconds, 90 unless given; 0 or at least 3. */
 		readonly holdTime: number;
-		/** Absent: no BFD. */
+		/** `Auto`: a node that is the peer has the session back, without an object for it. */
+		readonly reversePeering: 'Auto' | 'Manual';
+		/** Absent: no BFD, unless by session.bfdProfile. */
 		readonly bfd?: Bfd;
 	};
 };
 
-export type ManxObject = Node | Pod | Namespace | NetworkPolicy | BGPConfiguration | BGPPeer;
+/** manx.dev/v1 BGPFilter: rules in order, the first that matches decides. */
+export type BGPFilter = {
+	readonly kind: 'BGPFilter';
+	readonly metadata: Metadata;
+	readonly spec: {
+		readonly importV4: readonly BGPFilterRule[];
+		readonly importV6: readonly BGPFilterRule[];
+		readonly exportV4: readonly BGPFilterRule[];
+		readonly exportV6: readonly BGPFilterRule[];
+	};
+};
+
+/** manx.dev/v1 BFDProfile: how paths to peers that name it are watched. */
+export type BFDProfile = { readonly kind: 'BFDProfile'; readonly metadata: Metadata; readonly spec: Bfd };
+
+export type ManxObject = Node | Pod | Namespace | NetworkPolicy | BGPConfiguration | BGPPeer | BGPFilter | BFDProfile;
 export type Kind = ManxObject['kind'];
 
 /** `namespace/name`, or `name` alone for cluster-scoped kinds. */

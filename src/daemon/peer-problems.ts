@@ -1,6 +1,7 @@
 import { compileSelector, matches } from '../../felix/calc/selector.ts';
 import type { Cluster, ClusterNode, Problem } from '../api/cluster.ts';
-import type { BGPPeer } from '../api/objects.ts';
+import { parseLabelExpression } from '../api/label-expression.ts';
+import type { BGPPeer, NodeSelector } from '../api/objects.ts';
 import { isLinkLocal } from '../net/ip.ts';
 
 /**
@@ -8,12 +9,19 @@ import { isLinkLocal } from '../net/ip.ts';
  * of them say the same of an object.
  */
 
+export const nodesBy = (selector: NodeSelector): ((node: ClusterNode) => boolean) => {
+	if (typeof selector === 'string') {
+		const parsed = parseLabelExpression(selector);
+		return ({ node }) => parsed.ok && parsed.matches(node.metadata.labels);
+	}
+	const compiled = compileSelector(selector);
+	return ({ node }) => matches(compiled, node.metadata.labels);
+};
+
 /** Which nodes a peer is for. */
 export const peerSelector = ({ spec }: BGPPeer): ((node: ClusterNode) => boolean) => {
 	if (spec.node !== '') return ({ name }) => name === spec.node;
-	if (spec.nodeSelector === undefined) return () => true;
-	const selector = compileSelector(spec.nodeSelector);
-	return ({ node }) => matches(selector, node.metadata.labels);
+	return spec.nodeSelector === undefined ? () => true : nodesBy(spec.nodeSelector);
 };
 
 /** The elder first: a newcomer never takes a session away. The name decides between those of one second. */

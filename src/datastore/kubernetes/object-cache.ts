@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { isBgpAnnotation } from '../../api/node-bgp.ts';
 import { type Kind, keyOf, type ManxObject } from '../../api/objects.ts';
 import { validate } from '../../api/validate.ts';
 import type { Change, Refusal } from '../datastore.ts';
@@ -36,10 +37,10 @@ type RawObject = {
 	readonly metadata?: { readonly resourceVersion?: unknown; readonly annotations?: unknown };
 };
 
-/** kubectl's last-applied-configuration is as long as the object: only annotations addressed to us are looked at. */
+/** kubectl's last-applied-configuration is as long as the object: only annotations we read are looked at. */
 const ourAnnotations = (annotations: unknown): unknown => {
 	if (typeof annotations !== 'object' || annotations === null) return annotations;
-	const ours = Object.entries(annotations).filter(([name]) => name.startsWith('manx.dev/'));
+	const ours = Object.entries(annotations).filter(([name]) => name.startsWith('manx.dev/') || isBgpAnnotation(name));
 	return ours.length === 0 ? undefined : Object.fromEntries(ours);
 };
 

@@ -1,6 +1,7 @@
 import type { Kind } from '../../api/objects.ts';
+import type { Keep } from './json-cut.ts';
 
-/** Where the API server keeps each kind. */
+/** Where the API server keeps each kind, and what is read of it. */
 
 export type Resource = {
 	readonly kind: Kind;
@@ -9,11 +10,35 @@ export type Resource = {
 	readonly path: string;
 	/** One of our CRDs, which a cluster may not have (yet): then there are simply no objects of it. */
 	readonly optional: boolean;
+	/** What `validate` looks at; the rest of a list's items is passed over. */
+	readonly keep: Keep;
+};
+
+const metadata: Keep = {
+	name: true,
+	namespace: true,
+	uid: true,
+	resourceVersion: true,
+	creationTimestamp: true,
+	labels: true,
+	// kubectl's last-applied-configuration is as long as the object.
+	annotations: (name) => name.startsWith('manx.dev/'),
+};
+const container: Keep = { restartPolicy: true, ports: true };
+const kept: Partial<Record<Kind, Keep>> = {
+	Node: { spec: { podCIDR: true, podCIDRs: true }, status: { addresses: true } },
+	Pod: {
+		spec: { nodeName: true, hostNetwork: true, containers: container, initContainers: container },
+		status: { phase: true, podIP: true, podIPs: true },
+	},
+	Namespace: {},
+	NetworkPolicy: { spec: true },
 };
 
 const resource = (kind: Kind, apiVersion: string, plural: string): Resource => ({
 	kind,
 	apiVersion,
+	keep: kept[kind] === undefined ? true : { apiVersion: true, kind: true, metadata, ...(kept[kind] as object) },
 	path: `${apiVersion === 'v1' ? '/api' : '/apis'}/${apiVersion}/${plural}`,
 	optional: apiVersion.startsWith('manx.dev/'),
 });
@@ -25,6 +50,8 @@ export const resources: Readonly<Record<Kind, Resource>> = {
 	NetworkPolicy: resource('NetworkPolicy', 'networking.k8s.io/v1', 'networkpolicies'),
 	BGPConfiguration: resource('BGPConfiguration', 'manx.dev/v1', 'bgpconfigurations'),
 	BGPPeer: resource('BGPPeer', 'manx.dev/v1', 'bgppeers'),
+	BGPFilter: resource('BGPFilter', 'manx.dev/v1', 'bgpfilters'),
+	BFDProfile: resource('BFDProfile', 'manx.dev/v1', 'bfdprofiles'),
 };
 
 /** Path of one object; `key` is `namespace/name` or `name`, `''` gives that of all. */
