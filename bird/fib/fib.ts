@@ -223,6 +223,9 @@ export const createFib = (options: FibOptions): Fib => {
 			await reread();
 			await routes.resync();
 			found = routes.actual().size;
+			// With nothing there of an earlier run, what is withdrawn can only be of this one.
+			routes.sweep(found === 0);
+			routes.replace([]);
 			for (const nextHop of watched) onNextHop(nextHop, resolver.resolve(nextHop)?.metric);
 			for (const prefix of decisions.keys()) render(prefix);
 			writer.start();

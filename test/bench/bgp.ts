@@ -127,7 +127,8 @@ const end = async (child: ChildProcess): Promise<void> => {
 	children.delete(child);
 	if (child.exitCode !== null || child.signalCode !== null) return;
 	const ended = new Promise((resolve) => child.once('exit', resolve));
-	child.kill('SIGKILL');
+	// A profile is written at an orderly end only.
+	child.kill(process.env.NODE_ARGS === undefined ? 'SIGKILL' : 'SIGTERM');
 	await ended;
 };
 
