@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import type { Change } from '../../src/datastore/datastore.ts';
 import type { ApiRequest, ApiServer, StreamHandlers } from '../../src/datastore/kubernetes/api-server.ts';
 import { statusFailure } from '../../src/datastore/kubernetes/failure.ts';
+import type { Keep } from '../../src/datastore/kubernetes/json-cut.ts';
 import { createKubernetesDatastore } from '../../src/datastore/kubernetes/kubernetes.ts';
 import { createLineSplitter } from '../../src/datastore/kubernetes/line-splitter.ts';
 import { createListScanner } from '../../src/datastore/kubernetes/list-scanner.ts';
@@ -22,9 +23,9 @@ const pieces = (text: string, cuts: readonly number[]): Uint8Array[] => {
 	return [...places, bytes.length].map((end, i) => bytes.subarray(i === 0 ? 0 : places[i - 1], end));
 };
 
-const scan = (chunks: readonly Uint8Array[], maxBytes = 1_000_000) => {
+const scan = (chunks: readonly Uint8Array[], maxBytes = 1_000_000, keep: Keep = true) => {
 	const items: unknown[] = [];
-	const scanner = createListScanner(maxBytes, (item) => items.push(item));
+	const scanner = createListScanner(maxBytes, (item) => items.push(item), keep);
 	for (const chunk of chunks) {
 		const problem = scanner.feed(chunk);
 		if (problem !== undefined) return { ok: false, reason: problem, items } as const;
@@ -54,6 +55,64 @@ describe('a list taken apart as it arrives', () => {
 				},
 			),
 		);
+	});
+
+	/** What is wanted of a value, by a plain reading. */
+	const wantedOf = (value: unknown, keep: Keep): unknown => {
+		if (keep === true || typeof value !== 'object' || value === null) return value;
+		if (Array.isArray(value)) return value.map((element) => wantedOf(element, keep));
+		return Object.fromEntries(
+			Object.entries(value).flatMap(([key, field]) => {
+				const own = typeof keep === 'function' ? keep(key) || undefined : Object.hasOwn(keep, key) && keep[key];
+				return own === undefined || own === false || key === '__proto__' ? [] : [[key, wantedOf(field, own)]];
+			}),
+		);
+	};
+
+	it('leaves out of items what is not wanted, wherever it is cut', () => {
+		const key = fc.oneof(fc.constantFrom('a', 'b', 'c"\\', 'é', '__proto__'), fc.string({ maxLength: 4 }));
+		const text = fc.oneof(
+			fc.string(),
+			fc.string({ minLength: 40, maxLength: 60, unit: fc.constantFrom('\\', '"', 'x') }),
+		);
+		const { value } = fc.letrec<{ value: unknown }>((tie) => ({
+			value: fc.oneof(
+				{ depthSize: 'small' },
+				text,
+				fc.double(),
+				fc.constantFrom(true, false, null, [], {}),
+				fc.array(tie('value'), { maxLength: 4 }),
+				fc.dictionary(key, tie('value'), { maxKeys: 5 }),
+			),
+		}));
+		const { keep } = fc.letrec<{ keep: Keep }>((tie) => ({
+			keep: fc.oneof(
+				{ depthSize: 'small' },
+				fc.constant(true as const),
+				fc.constant((name: string) => name < 'b'),
+				fc.dictionary(key, tie('keep'), { maxKeys: 4 }) as fc.Arbitrary<Keep>,
+			),
+		}));
+		const list = fc.array(fc.dictionary(key, value), { maxLength: 4 });
+		fc.assert(
+			fc.property(list, keep, fc.constantFrom(undefined, 1), fc.array(fc.nat()), (items, wanted, indent, cuts) => {
+				const found = scan(pieces(JSON.stringify({ items }, undefined, indent), cuts), undefined, wanted);
+				assert.ok(found.ok, JSON.stringify(found));
+				const plain = (JSON.parse(JSON.stringify(items)) as object[]).map((item) => wantedOf(item, wanted));
+				assert.equal(JSON.stringify(found.items), JSON.stringify(plain));
+			}),
+			{ numRuns: 500 },
+		);
+	});
+
+	it('takes an item in many pieces', () => {
+		const item = { long: 'x'.repeat(300_000), a: [1, { b: 2 }] };
+		const bytes = Buffer.from(JSON.stringify({ items: [item, item] }));
+		const chunks = Array.from({ length: Math.ceil(bytes.length / 1000) }, (_, i) =>
+			bytes.subarray(i * 1000, i * 1000 + 1000),
+		);
+		assert.deepEqual(scan(chunks, 1_000_000, { a: true }).items, [{ a: item.a }, { a: item.a }]);
+		assert.equal(scan(chunks, 200_000, { a: true }).ok, false);
 	});
 
 	for (const [name, text, reason] of [

@@ -3,8 +3,8 @@ import type { Logger } from '../../logging.ts';
 import type { Change, Datastore, DatastoreEvent, Refusal } from '../datastore.ts';
 import type { ApiServer } from './api-server.ts';
 import { createObjectCache } from './object-cache.ts';
-import { createReflector } from './reflector.ts';
-import { resources } from './resources.ts';
+import { createReflector, type Reflector } from './reflector.ts';
+import { type Resource, resources } from './resources.ts';
 import { createTransport } from './transport.ts';
 import type { Clock } from './transport-types.ts';
 
@@ -76,25 +76,38 @@ export const createKubernetesDatastore = ({ api, kinds, log }: KubernetesOptions
 	};
 
 	const reflections = kinds.map((kind) => {
-		const resource = resources[kind];
-		const cache = createObjectCache(resource, (refusal) => log.error({ ...refusal }, sentence(refusal)));
-		const reflector = createReflector({
-			resource,
-			cache,
-			transport: createTransport(api, resource),
-			clock,
-			onChanges: (changes) => {
-				for (const change of changes) pending.push(change);
-				deliver();
-			},
-			onListed: () => {
-				missing.delete(kind);
-				inSync = missing.size === 0;
-				if (inSync) deliver();
-			},
-			onTrouble: (reason) => onTrouble(kind, reason),
-		});
-		return { kind, cache, reflector };
+		const cache = createObjectCache(resources[kind], (refusal) => log.error({ ...refusal }, sentence(refusal)));
+		const reflect = (resource: Resource): Reflector => {
+			const { instead } = resource;
+			const made = createReflector({
+				resource,
+				cache,
+				transport: createTransport(api, resource),
+				clock,
+				onChanges: (changes) => {
+					for (const change of changes) pending.push(change);
+					deliver();
+				},
+				onListed: () => {
+					missing.delete(kind);
+					inSync = missing.size === 0;
+					if (inSync) deliver();
+				},
+				onTrouble: (reason) => onTrouble(kind, reason),
+				...(instead && {
+					onMissing: () => {
+						made.close();
+						cache.use(instead);
+						reflection.reflector = reflect(instead);
+						reflection.reflector.start();
+						return true;
+					},
+				}),
+			});
+			return made;
+		};
+		const reflection = { kind, cache, reflector: reflect(resources[kind]) };
+		return reflection;
 	});
 
 	return {

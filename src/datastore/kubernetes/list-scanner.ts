@@ -3,8 +3,9 @@
  * arrives: each item is handed on by itself, so a list of 100 MB never exists as one value. What stands around the items
  * is parsed at the end; CRD lists put `items` before `metadata`. Pure. Memory is bounded by the largest item.
  *
- * It looks only for where items begin and end; whether an item is JSON is JSON.parse's to say.
+ * What is read of an item is json-cut.ts's matter.
  */
+import { cutJSON, type Keep } from './json-cut.ts';
 
 export type ListScanner = {
 	/** Why the text is no list, or undefined while it may still be one. */
@@ -22,7 +23,11 @@ const closeBrace = 0x7d;
 const openBracket = 0x5b;
 const closeBracket = 0x5d;
 
-export const createListScanner = (maxBytes: number, onItem: (item: unknown) => void): ListScanner => {
+export const createListScanner = (
+	maxBytes: number,
+	onItem: (item: unknown) => void,
+	wanted: Keep = true,
+): ListScanner => {
 	let problem: string | undefined;
 	let depth = 0;
 	let inString = false;
@@ -35,10 +40,14 @@ export const createListScanner = (maxBytes: number, onItem: (item: unknown) => v
 	let kept: Uint8Array[] = [];
 	let around: string[] = [];
 	let size = 0;
+	/** An item that has begun, and how long it must have become before it is worth another look. */
+	let begun: Buffer[] = [];
+	let begunSize = 0;
+	let lookAgainAt = 0;
 
 	const keep = (piece: Uint8Array): void => {
 		size += piece.length;
-		if (size > maxBytes) problem = `an item, or what stands around them, is longer than ${maxBytes} bytes`;
+		if (size > maxBytes) problem = tooLong;
 		kept.push(piece);
 	};
 	const flush = (): string => {
@@ -47,19 +56,53 @@ export const createListScanner = (maxBytes: number, onItem: (item: unknown) => v
 		size = 0;
 		return text;
 	};
-	const parse = (text: string): void => {
-		try {
-			onItem(JSON.parse(text));
-		} catch (error) {
-			problem = `an item is not JSON: ${(error as Error).message}`;
+	const tooLong = `an item, or what stands around them, is longer than ${maxBytes} bytes`;
+
+	/** Hands on the item that begins at `from`; where it ends, or the end of the data when the rest is still to come. */
+	const takeItem = (data: Buffer, from: number): number => {
+		const cut = cutJSON(data, from, wanted);
+		if (cut.type === 'broken') {
+			problem = `an item is not JSON: ${cut.reason}`;
+			return data.length;
 		}
+		const end = cut.type === 'more' ? data.length : cut.end;
+		if (end - from > maxBytes) {
+			problem = tooLong;
+		} else if (cut.type === 'value') {
+			onItem(cut.value);
+		} else {
+			begun = [data.subarray(from)];
+			begunSize = end - from;
+			lookAgainAt = begunSize + 1;
+		}
+		return end;
 	};
 
-	const feed = (chunk: Uint8Array): string | undefined => {
+	const bytesOf = (chunk: Uint8Array): Buffer => Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+
+	const feed = (bytes: Uint8Array, last: boolean): string | undefined => {
+		let chunk = bytesOf(bytes);
+		/** Where to go on in the chunk. */
+		let start = 0;
+		if (begunSize > 0) {
+			begun.push(chunk);
+			begunSize += chunk.length;
+			if (begunSize < lookAgainAt && !last) {
+				if (begunSize > maxBytes) problem = tooLong;
+				return problem;
+			}
+			chunk = Buffer.concat(begun);
+			begun = [];
+			begunSize = 0;
+			start = takeItem(chunk, 0);
+			// The usual item is whole by now; a long one is not gone over for each of its pieces.
+			lookAgainAt = 2 * begunSize;
+			if (begunSize > 0) return problem;
+		}
 		// What is not handed on yet of this chunk begins here.
-		let from = 0;
-		let wordFrom = 0;
-		for (let i = 0; i < chunk.length && problem === undefined; i++) {
+		let from = start;
+		let wordFrom = start;
+		for (let i = start; i < chunk.length && problem === undefined; i++) {
 			const byte = chunk[i] as number;
 			if (inString) {
 				if (escaped) escaped = false;
@@ -83,7 +126,11 @@ export const createListScanner = (maxBytes: number, onItem: (item: unknown) => v
 					break;
 				case openBrace:
 				case openBracket:
-					if (inItems && depth === 2) from = i;
+					if (inItems && depth === 2) {
+						from = takeItem(chunk, i);
+						i = from - 1;
+						break;
+					}
 					depth++;
 					if (depth === 2 && byte === openBracket && key === 'items') {
 						inItems = true;
@@ -95,11 +142,7 @@ export const createListScanner = (maxBytes: number, onItem: (item: unknown) => v
 				case closeBracket:
 					depth--;
 					if (depth < 0) problem = 'the text is not JSON';
-					else if (inItems && depth === 2) {
-						keep(chunk.subarray(from, i + 1));
-						parse(flush());
-						from = i + 1;
-					} else if (inItems && depth === 1) {
+					else if (inItems && depth === 1) {
 						inItems = false;
 						key = '';
 						from = i;
@@ -117,15 +160,16 @@ export const createListScanner = (maxBytes: number, onItem: (item: unknown) => v
 		if (depth === 1 && inString) {
 			word = `${word}${String.fromCharCode(...chunk.subarray(wordFrom, Math.min(chunk.length, wordFrom + 64)))}`;
 		}
-		if (!inItems || depth > 2) keep(chunk.subarray(from));
+		if (!inItems) keep(chunk.subarray(from));
 		return problem;
 	};
 
 	return {
-		feed,
+		feed: (chunk) => feed(chunk, false),
 		end: () => {
+			if (begunSize > 0) feed(new Uint8Array(0), true);
 			if (problem !== undefined) return { ok: false, reason: problem };
-			if (depth !== 0 || inString) return { ok: false, reason: 'the list breaks off' };
+			if (depth !== 0 || inString || begunSize > 0) return { ok: false, reason: 'the list breaks off' };
 			around.push(flush());
 			const text = around.join('');
 			around = [];

@@ -27,6 +27,8 @@ export type ObjectCache = {
 	readonly delete: (key: string) => Change | undefined;
 	/** What a complete list makes of what is known. */
 	readonly replace: (all: readonly Taken[]) => readonly Change[];
+	/** The same objects come from elsewhere from now on. */
+	readonly use: (resource: Resource) => void;
 	readonly size: () => number;
 	readonly refusals: () => Iterable<Refusal>;
 };
@@ -46,10 +48,11 @@ const ourAnnotations = (annotations: unknown): unknown => {
 
 /** `onRefused` is called once for each new reason. */
 export const createObjectCache = (
-	resource: Resource,
+	first: Resource,
 	onRefused: (refusal: Refusal) => void = () => {},
 ): ObjectCache => {
-	const kind: Kind = resource.kind;
+	const kind: Kind = first.kind;
+	let resource = first;
 	const known = new Map<string, ManxObject>();
 	const refused = new Map<string, Refusal>();
 	const share = createSharing();
@@ -58,12 +61,13 @@ export const createObjectCache = (
 		if (typeof raw !== 'object' || raw === null) return undefined;
 		const object = raw as RawObject;
 		// Items of a list of a built-in kind have neither kind nor apiVersion.
-		if ((object.kind ?? kind) !== kind || (object.apiVersion ?? resource.apiVersion) !== resource.apiVersion) {
+		const { rawKind = kind } = resource;
+		if ((object.kind ?? rawKind) !== rawKind || (object.apiVersion ?? resource.apiVersion) !== resource.apiVersion) {
 			return undefined;
 		}
 		const { metadata } = object;
 		const cut = { ...metadata, annotations: ourAnnotations(metadata?.annotations) };
-		const result = validate({ ...object, kind, apiVersion: resource.apiVersion, metadata: cut });
+		const result = validate({ ...object, kind: rawKind, apiVersion: resource.apiVersion, metadata: cut });
 		const resourceVersion = typeof metadata?.resourceVersion === 'string' ? metadata.resourceVersion : '';
 		if (result.type === 'object') {
 			const key = keyOf(result.object.metadata);
@@ -103,6 +107,9 @@ export const createObjectCache = (
 			// An object without a readable name might be any of those known: all of them stay.
 			const gone = present.has('') ? [] : [...known.keys(), ...refused.keys()].filter((key) => !present.has(key));
 			return [...gone.map(remove), ...all.map(set)].filter((change) => change !== undefined);
+		},
+		use: (next) => {
+			resource = next;
 		},
 		size: () => known.size,
 		refusals: () => refused.values(),

@@ -28,6 +28,8 @@ export type ReflectorDeps = {
 	readonly onListed: () => void;
 	/** Why it does not go on as it should; undefined when it does again. */
 	readonly onTrouble: (reason: string | undefined) => void;
+	/** There is no such kind, and somebody knows better where to look: true when this reflector is not needed any more. */
+	readonly onMissing?: () => boolean;
 };
 
 export type ReflectorStatus = {
@@ -126,6 +128,7 @@ export const createReflector = (deps: ReflectorDeps): Reflector => {
 		const { type, code } = failure;
 		if (type !== 'unreachable') lastHeard = clock.now();
 		else mustCheck = true;
+		if (code === 404 && deps.onMissing?.()) return;
 		if (resource.optional && code === 404) {
 			missing();
 			return;

@@ -1,3 +1,4 @@
+import { isBgpAnnotation } from '../../api/node-bgp.ts';
 import type { Kind } from '../../api/objects.ts';
 import type { Keep } from './json-cut.ts';
 
@@ -10,6 +11,11 @@ export type Resource = {
 	readonly path: string;
 	/** One of our CRDs, which a cluster may not have (yet): then there are simply no objects of it. */
 	readonly optional: boolean;
+	/** As objects say it, where it is another; and one of few objects by a query. */
+	readonly rawKind?: string;
+	readonly query?: Readonly<Record<string, string>>;
+	/** Where the same is kept in clusters that do not have this. */
+	readonly instead?: Resource;
 	/** What `validate` looks at; the rest of a list's items is passed over. */
 	readonly keep: Keep;
 };
@@ -22,7 +28,7 @@ const metadata: Keep = {
 	creationTimestamp: true,
 	labels: true,
 	// kubectl's last-applied-configuration is as long as the object.
-	annotations: (name) => name.startsWith('manx.dev/'),
+	annotations: (name) => name.startsWith('manx.dev/') || isBgpAnnotation(name),
 };
 const container: Keep = { restartPolicy: true, ports: true };
 const kept: Partial<Record<Kind, Keep>> = {
@@ -33,6 +39,11 @@ const kept: Partial<Record<Kind, Keep>> = {
 	},
 	Namespace: {},
 	NetworkPolicy: { spec: true },
+	Service: {
+		spec: { type: true, clusterIP: true, clusterIPs: true, externalIPs: true, externalTrafficPolicy: true },
+		status: { loadBalancer: true },
+	},
+	EndpointSlice: { endpoints: true },
 };
 
 const resource = (kind: Kind, apiVersion: string, plural: string): Resource => ({
@@ -43,6 +54,13 @@ const resource = (kind: Kind, apiVersion: string, plural: string): Resource => (
 	optional: apiVersion.startsWith('manx.dev/'),
 });
 
+/** They are as long as all endpoints of a Service, and written whenever one changes: the last resort. */
+const endpoints: Resource = {
+	...resource('EndpointSlice', 'v1', 'endpoints'),
+	keep: { apiVersion: true, kind: true, metadata, subsets: true },
+	rawKind: 'Endpoints',
+};
+
 export const resources: Readonly<Record<Kind, Resource>> = {
 	Node: resource('Node', 'v1', 'nodes'),
 	Pod: resource('Pod', 'v1', 'pods'),
@@ -52,6 +70,12 @@ export const resources: Readonly<Record<Kind, Resource>> = {
 	BGPPeer: resource('BGPPeer', 'manx.dev/v1', 'bgppeers'),
 	BGPFilter: resource('BGPFilter', 'manx.dev/v1', 'bgpfilters'),
 	BFDProfile: resource('BFDProfile', 'manx.dev/v1', 'bfdprofiles'),
+	Service: resource('Service', 'v1', 'services'),
+	EndpointSlice: {
+		...resource('EndpointSlice', 'discovery.k8s.io/v1', 'endpointslices'),
+		instead: { ...resource('EndpointSlice', 'discovery.k8s.io/v1beta1', 'endpointslices'), instead: endpoints },
+	},
+	Secret: resource('Secret', 'v1', 'secrets'),
 };
 
 /** Path of one object; `key` is `namespace/name` or `name`, `''` gives that of all. */

@@ -14,10 +14,10 @@ type ListMetadata = { readonly resourceVersion?: unknown; readonly continue?: un
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');
 
-export const createTransport = (api: ApiServer, { path }: Resource): Transport => ({
+export const createTransport = (api: ApiServer, { path, keep, query: always = {} }: Resource): Transport => ({
 	list: ({ resourceVersion, limit, continue: token }, handlers) => {
-		const scanner = createListScanner(largestObject, handlers.item);
-		const query: Record<string, string> = {};
+		const scanner = createListScanner(largestObject, handlers.item, keep);
+		const query: Record<string, string> = { ...always };
 		// A continue token holds the version it belongs to; the server refuses both together.
 		if (resourceVersion !== '' && token === undefined) query.resourceVersion = resourceVersion;
 		if (limit !== undefined) query.limit = String(limit);
@@ -65,6 +65,7 @@ export const createTransport = (api: ApiServer, { path }: Resource): Transport =
 		};
 		const lines = createLineSplitter(largestObject, onLine);
 		const query = {
+			...always,
 			watch: 'true',
 			allowWatchBookmarks: 'true',
 			resourceVersion,
