@@ -186,7 +186,49 @@ export type BGPFilter = {
 /** manx.dev/v1 BFDProfile: how paths to peers that name it are watched. */
 export type BFDProfile = { readonly kind: 'BFDProfile'; readonly metadata: Metadata; readonly spec: Bfd };
 
-export type ManxObject = Node | Pod | Namespace | NetworkPolicy | BGPConfiguration | BGPPeer | BGPFilter | BFDProfile;
+/** As far as its addresses are announced. */
+export type Service = {
+	readonly kind: 'Service';
+	readonly metadata: Metadata;
+	readonly spec: {
+		readonly type: string;
+		/** Canonical addresses. */
+		readonly clusterIPs: readonly string[];
+		readonly externalIPs: readonly string[];
+		readonly externalTrafficPolicy: 'Cluster' | 'Local';
+	};
+	readonly status: { readonly loadBalancerIPs: readonly string[] };
+};
+
+/** An EndpointSlice of any version, or what Endpoints say. */
+export type EndpointSlice = {
+	readonly kind: 'EndpointSlice';
+	readonly metadata: Metadata;
+	/** Key of its Service; '' for none. */
+	readonly service: string;
+	/** Names of nodes with an endpoint that is ready, sorted. */
+	readonly readyOn: readonly string[];
+};
+
+/** Only those that peers name. `values` must never be logged or shown. */
+export type Secret = {
+	readonly kind: 'Secret';
+	readonly metadata: Metadata;
+	readonly values: Readonly<Record<string, string>>;
+};
+
+export type ManxObject =
+	| Node
+	| Pod
+	| Namespace
+	| NetworkPolicy
+	| BGPConfiguration
+	| BGPPeer
+	| BGPFilter
+	| BFDProfile
+	| Service
+	| EndpointSlice
+	| Secret;
 export type Kind = ManxObject['kind'];
 
 /** `namespace/name`, or `name` alone for cluster-scoped kinds. */

@@ -7,6 +7,7 @@ import { bgpPeer } from './bgp-peer.ts';
 import { absent, address, cidr, list, metadata, portNumber, protocol, selector, text } from './fields.ts';
 import type { Kind, ManxObject } from './objects.ts';
 import { keyOf } from './objects.ts';
+import { endpointSlice, endpoints, secret, service } from './service.ts';
 
 /**
  * Raw API objects to the total values of objects.ts: checks, defaults, canonical text, only the fields we use.
@@ -176,9 +177,22 @@ const schemas = {
 	BGPPeer: { apiVersion: 'manx.dev/v1', schema: bgpPeer },
 	BGPFilter: { apiVersion: 'manx.dev/v1', schema: bgpFilter },
 	BFDProfile: { apiVersion: 'manx.dev/v1', schema: bfdProfile },
-} as const satisfies Record<Kind, { apiVersion: string; schema: z.ZodType<ManxObject> }>;
+	Service: { apiVersion: 'v1', schema: service },
+	EndpointSlice: { apiVersion: 'discovery.k8s.io/v1', older: 'discovery.k8s.io/v1beta1', schema: endpointSlice },
+	Secret: { apiVersion: 'v1', schema: secret },
+	Endpoints: { apiVersion: 'v1', schema: endpoints },
+} as const satisfies Record<Kind | 'Endpoints', { apiVersion: string; older?: string; schema: z.ZodType<ManxObject> }>;
 
-export const isKind = (kind: string): kind is Kind => Object.hasOwn(schemas, kind);
+/** As raw objects have it: Endpoints become EndpointSlices. */
+const isRead = (kind: string): kind is keyof typeof schemas => Object.hasOwn(schemas, kind);
+const clusterScoped: ReadonlySet<string> = new Set([
+	'Node',
+	'Namespace',
+	'BGPConfiguration',
+	'BGPPeer',
+	'BGPFilter',
+	'BFDProfile',
+]);
 
 export type Validated =
 	| { readonly type: 'object'; readonly object: ManxObject }
@@ -208,7 +222,7 @@ const identify = (raw: unknown): { kind: string; key: string; apiVersion: string
 	>;
 	const kind = typeof object.kind === 'string' ? object.kind : '';
 	const name = typeof meta.name === 'string' ? meta.name : '';
-	const namespaced = kind === 'Pod' || kind === 'NetworkPolicy';
+	const namespaced = isRead(kind) && !clusterScoped.has(kind);
 	const namespaceName = typeof meta.namespace === 'string' ? meta.namespace : 'default';
 	const apiVersion = typeof object.apiVersion === 'string' ? object.apiVersion : '';
 	return { kind, key: name === '' ? '' : namespaced ? `${namespaceName}/${name}` : name, apiVersion };
@@ -220,12 +234,12 @@ export const validate = (raw: unknown): Validated => {
 	const refused = (field: string, reason: string): Validated => ({ type: 'refused', kind, key, field, reason });
 	if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return refused('', 'is not an object');
 	if (kind === '') return refused('kind', 'is missing');
-	if (!isKind(kind)) {
+	if (!isRead(kind)) {
 		if (!apiVersion.startsWith('manx.dev/')) return { type: 'foreign', kind };
 		return refused('kind', `${kind} is not known; manx.dev/v1 has BGPConfiguration, BGPPeer, BGPFilter and BFDProfile`);
 	}
 	const entry = schemas[kind];
-	if (apiVersion !== entry.apiVersion) {
+	if (apiVersion !== entry.apiVersion && !('older' in entry && apiVersion === entry.older)) {
 		return refused('apiVersion', `is '${apiVersion}', but ${kind} is read as ${entry.apiVersion}`);
 	}
 	const result = entry.schema.safeParse(raw);

@@ -19,7 +19,7 @@ export type Manifest = {
 	readonly body: Body;
 };
 
-const clusterScoped = new Set(['Node', 'Namespace', 'BGPConfiguration', 'BGPPeer']);
+const clusterScoped = new Set(['Node', 'Namespace', 'BGPConfiguration', 'BGPPeer', 'BGPFilter', 'BFDProfile']);
 
 export const isBody = (value: unknown): value is Body =>
 	typeof value === 'object' && value !== null && !Array.isArray(value);
