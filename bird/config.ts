@@ -30,7 +30,7 @@ export type PeerBfd = {
 export type PeerConfig = {
 	/** Unique and stable: `mesh/n2`, `peer/tor1`. */
 	readonly name: string;
-	/** Canonical address of the peer; a link-local one needs `interface`. */
+	/** Canonical address of the peer; a link-local one needs `interface`. '': the router that shows itself on `interface`. */
 	readonly address: string;
 	readonly interface?: string;
 	readonly port: number;

@@ -10,7 +10,7 @@ export const minimumTtlOf = (hops: number): number => 256 - hops;
 /** What listening sockets must know of the peers, since it holds from the first segment on. */
 export const protectionsOf = ({ peers, dynamicPeers = [] }: SpeakerConfig): Protection[] =>
 	[
-		...peers.map((peer) => ({ ...peer, prefix: hostCidr(peer.address) })),
+		...peers.filter(({ address }) => address !== '').map((peer) => ({ ...peer, prefix: hostCidr(peer.address) })),
 		...dynamicPeers.map((range) => ({ ...range.peer, prefix: range.prefix })),
 	]
 		.filter(({ password, ttlSecurity }) => password !== undefined || ttlSecurity !== undefined)

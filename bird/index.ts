@@ -2,6 +2,8 @@ import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Logger } from '../src/logging.ts';
 import { createBfd } from './bfd/bfd.ts';
 import type { SpeakerConfig } from './config.ts';
+import { openDiscoverySocket } from './discovery/icmp-socket.ts';
+import { createRouterDiscovery } from './discovery/router-discovery.ts';
 import { createFib } from './fib/fib.ts';
 import type { Fib, FibStatus } from './fib/types.ts';
 import { lookAt, type RouteAnswer, type RouteQuery } from './looking-glass.ts';
@@ -87,6 +89,7 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 			transport: tcpTransport,
 			restarting: () => fib.found > 0,
 			bfd: createBfd({ log: log.child({ part: 'bfd' }) }),
+			discover: (heard) => createRouterDiscovery({ timers: systemTimers, log, open: openDiscoverySocket, heard }),
 		});
 	};
 	build();

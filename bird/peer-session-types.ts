@@ -13,7 +13,9 @@ import type { Connection, Transport } from './transport/transport.ts';
 
 export type PeerSessionStatus = {
 	readonly name: string;
+	/** '' while that of a peer known by its link is still to be found. */
 	readonly address: string;
+	readonly interface?: string;
 	readonly asNumber: number;
 	readonly state: FsmState;
 	/** When it came into being, or ended: ISO 8601. */

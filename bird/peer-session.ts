@@ -269,7 +269,8 @@ export const createPeerSession = (
 				fsm: {
 					...defaultFsmConfig,
 					...ports.fsm,
-					passive: config.passive,
+					// Where its address is still to be found, it may find us.
+					passive: config.passive || config.address === '',
 					bgpIdentifier: identifierValue(local.bgpIdentifier),
 					asNumber: local.asNumber,
 				},
@@ -382,6 +383,7 @@ export const createPeerSession = (
 		status: () => ({
 			name,
 			address: config.address,
+			...(config.interface !== undefined && { interface: config.interface }),
 			asNumber: negotiated?.peerAS ?? config.asNumber,
 			state: connections.state(),
 			since: sinceWall.toISOString(),

@@ -5,6 +5,7 @@ import { createPeerWatch } from './bfd/peer-watch.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
 import { dynamicPeer, protectionsOf, rangeOf } from './configured-peers.ts';
 import type { Fib } from './fib/types.ts';
+import { createListeners } from './listeners.ts';
 import { createOriginator, type Originator } from './originator.ts';
 import { createPeerSession } from './peer-session.ts';
 import type { Done, PeerSession, PeerSessionStatus } from './peer-session-types.ts';
@@ -15,7 +16,8 @@ import { cease } from './session/notification.ts';
 import { createStaticRoutes } from './static-routes.ts';
 import { createStrangers } from './strangers.ts';
 import type { Timer, Timers } from './timers.ts';
-import type { Connection, Listener, Transport } from './transport/transport.ts';
+import type { Connection, Transport } from './transport/transport.ts';
+import { createUnnumbered, type UnnumberedPorts } from './unnumbered.ts';
 
 /**
  * All peers of one BGP speaker, between RIB and FIB. Work is coalesced: whatever changed, one pass soon after moves next
@@ -53,6 +55,7 @@ export type SpeakerOptions = {
 	readonly restarting: () => boolean;
 	/** Stopped with the speaker. */
 	readonly bfd?: Bfd;
+	readonly discover?: UnnumberedPorts['discover'];
 	/** For tests. */
 	readonly fsm?: Partial<FsmConfig>;
 };
@@ -96,12 +99,24 @@ const session = (peer: PeerConfig): object => {
 export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	const { rib, fib, log, timers, transport } = options;
 	const peers = new Map<string, PeerSession>();
-	const listeners = new Map<string, Listener>();
-	const listenErrors = new Map<string, string>();
 	const reject = createStrangers(log, timers);
 	/** Peers that came from a range, by name. */
 	const dynamic = new Set<string>();
 	const watch = options.bfd && createPeerWatch(options.bfd);
+	const unnumbered = createUnnumbered({
+		timers,
+		log,
+		discover: options.discover,
+		inUse: (link) => onLink(link).some((peer) => peer.negotiated() !== undefined),
+		found: (link, address) => {
+			if (!running) return;
+			listen();
+			for (const peer of onLink(link)) {
+				peer.review({ ...peer.config, address }, config);
+				peer.restart(`its router on ${link} is ${address}`);
+			}
+		},
+	});
 	let config = options.config;
 	let running = false;
 	let scheduled = false;
@@ -113,6 +128,12 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	let watched: ReadonlySet<string> | undefined;
 	let originator: Originator | undefined;
 	const staticRoutes = createStaticRoutes(rib);
+
+	/** Peers known by this link alone. */
+	const onLink = (link: string): PeerSession[] =>
+		config.peers
+			.filter((peer) => peer.address === '' && peer.interface === link)
+			.flatMap(({ name }) => peers.get(name) ?? []);
 
 	const schedule = (): void => {
 		if (scheduled || !running) return;
@@ -209,6 +230,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	};
 
 	const accept = (connection: Connection): void => {
+		if (running && connection.interface !== '') unnumbered.heard(connection.interface, connection.remoteAddress);
 		const candidates = [...peers.values()].filter(
 			({ config: { address, interface: dev = '' } }) =>
 				address === connection.remoteAddress && (connection.interface === '' || dev === connection.interface),
@@ -235,34 +257,9 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		add(peerConfig).accept(connection);
 	};
 
+	const listeners = createListeners({ transport, log, accept });
 	const listen = (): void => {
-		const wanted = new Map(config.listen.map((target) => [`${target.address} port ${target.port}`, target]));
-		const protections = protectionsOf(config);
-		for (const [key, listener] of listeners) {
-			if (wanted.has(key)) {
-				listener.protect(protections);
-				continue;
-			}
-			void listener.close();
-			listeners.delete(key);
-			listenErrors.delete(key);
-		}
-		for (const [key, target] of wanted) {
-			if (listeners.has(key)) continue;
-			const listener = transport.listen(target, protections, {
-				connection: accept,
-				listening: () => {
-					listenErrors.delete(key);
-					log.info({ ...target }, `listening on ${key}`);
-				},
-				failed: (reason) => {
-					const text = `cannot listen on ${key}: ${reason}`;
-					if (listenErrors.get(key) !== text) log.error({ ...target }, `${text}; trying again`);
-					listenErrors.set(key, text);
-				},
-			});
-			listeners.set(key, listener);
-		}
+		listeners.update(config.listen, protectionsOf({ ...config, peers: config.peers.map(unnumbered.resolve) }));
 	};
 
 	const add = (peerConfig: PeerConfig): PeerSession => {
@@ -305,7 +302,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		const bfd = watch?.status();
 		return [...peers.values()].map((peer) => {
 			const session = bfd?.get(peer.config.name);
-			return { ...peer.status(), ...(session && { bfd: session }) };
+			const lastError = peer.config.address === '' ? { lastError: unnumbered.missing(peer.config) } : {};
+			return { ...peer.status(), ...lastError, ...(session && { bfd: session }) };
 		});
 	};
 
@@ -331,8 +329,9 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			originator = createOriginator({ rib, fib, log, timers, changed: schedule });
 			originator.want(config);
 			staticRoutes.want(config.reachable);
+			unnumbered.follow(config.peers);
 			listen();
-			for (const peer of config.peers) add(peer);
+			for (const peer of config.peers) add(unnumbered.resolve(peer));
 			startDeferral();
 			log.info(
 				{ asNumber: config.asNumber, routerId: config.routerId, peers: peers.size, restarting },
@@ -345,8 +344,9 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			const before = config;
 			config = next;
 			if (!running) return;
+			unnumbered.follow(next.peers);
 			listen();
-			const wanted = new Map(next.peers.map((peer) => [peer.name, peer]));
+			const wanted = new Map(next.peers.map((peer) => [peer.name, unnumbered.resolve(peer)]));
 			for (const name of dynamic) {
 				const address = peers.get(name)?.config.address ?? '';
 				const range = rangeOf(address, next.dynamicPeers);
@@ -365,7 +365,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 				if (reset) peer.restart('its configuration changed');
 				watch?.follow(peer);
 			}
-			for (const peer of next.peers) if (!peers.has(peer.name)) add(peer);
+			for (const peer of next.peers) if (!peers.has(peer.name)) add(unnumbered.resolve(peer));
 			originator?.want(next);
 			staticRoutes.want(next.reachable);
 			schedule();
@@ -375,7 +375,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			routerId: config.routerId,
 			converged,
 			restarting: restarting && !converged,
-			listenErrors: [...listenErrors.values()],
+			listenErrors: listeners.errors(),
 			sessions: statuses(),
 		}),
 		flush: () => {
@@ -395,7 +395,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			running = false;
 			deferral?.cancel();
 			originator?.stop();
-			await Promise.all([...listeners.values()].map((listener) => listener.close()));
+			unnumbered.stop();
+			await listeners.close();
 			for (const peer of peers.values()) peer.stop({ type: 'TcpConnectionFails', reason: 'bird stops' });
 			peers.clear();
 			// After TCP: a peer that is in its helper mode already does not take it for a failure (RFC 5882 §4.3).

@@ -48,7 +48,7 @@ export const createPeerWatch = (bfd: Bfd): PeerWatch => {
 				return;
 			}
 			// Which of our addresses it will be is known once there is a session.
-			if (localAddress === undefined) return;
+			if (localAddress === undefined || address === '') return;
 			watched.add(name);
 			bfd.addSession({
 				peer: name,

@@ -1,6 +1,5 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { closeSync } from 'node:fs';
-import koffi from 'koffi';
 import * as libc from '../../src/kernel/libc.ts';
 import { addressToBytes, canonicalAddress, type Family, familyOf } from '../../src/net/ip.ts';
 import type { BfdSockets, Endpoint, Opened } from './sockets.ts';
@@ -10,10 +9,6 @@ import { encodeFilter, type TtlRule, ttlFilter } from './ttl-filter.ts';
  * UDP sockets for BFD. Made and bound by libc, since the TTL filter must be on before the first packet and a bind to an
  * interface or to an address that is not there yet is nothing node:dgram can do; then handed to node:dgram to read.
  */
-
-const ifNameToIndex = koffi.load('libc.so.6').func('uint32_t if_nametoindex(const char *)') as unknown as (
-	name: string,
-) => number;
 
 const AF = { 4: 2, 6: 10 } as const;
 const SOCK_DGRAM = 2;
@@ -102,7 +97,7 @@ const open = (at: Endpoint, ports: Iterable<number>): Opened<Bound> => {
 		if (libc.setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, name.length) < 0) {
 			return give(`cannot bind to interface ${at.interface}`);
 		}
-		if (isLinkLocal(at.localAddress)) scope = ifNameToIndex(at.interface);
+		if (isLinkLocal(at.localAddress)) scope = libc.ifNameToIndex(at.interface);
 	}
 	let bound = false;
 	let port = 0;

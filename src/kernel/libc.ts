@@ -54,6 +54,25 @@ export const recv = libc.func('int64_t recv(int, void *, size_t, int)') as unkno
 	length: number,
 	flags: number,
 ) => number;
+export const sendto = libc.func('int64_t sendto(int, void *, size_t, int, void *, uint32_t)') as unknown as (
+	fd: number,
+	data: Bytes,
+	length: number,
+	flags: number,
+	address: Bytes,
+	addressLength: number,
+) => number;
+/** `address` and `addressLength` are written to. */
+export const recvfrom = libc.func('int64_t recvfrom(int, void *, size_t, int, void *, void *)') as unknown as (
+	fd: number,
+	data: Bytes,
+	length: number,
+	flags: number,
+	address: Bytes,
+	addressLength: Bytes,
+) => number;
+/** 0: there is no such interface. */
+export const ifNameToIndex = libc.func('uint32_t if_nametoindex(const char *)') as unknown as (name: string) => number;
 export const setns = libc.func('int setns(int, int)') as unknown as (fd: number, type: number) => number;
 
 export const errno = (): number => koffi.errno();
