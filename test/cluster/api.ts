@@ -103,12 +103,12 @@ export const createApi = (socketPath: string, token: string): Api => {
 
 	const untilServed = async (crd: KubeObject): Promise<void> => {
 		const path = await pathOfObject(crd);
-		const reason = await until(30_000, async () => {
+		const reason = await until(120_000, async () => {
 			const { status } = await json<{ status?: { conditions?: { type: string; status: string }[] } }>('GET', path);
 			const established = status?.conditions?.some((one) => one.type === 'Established' && one.status === 'True');
 			return established === true ? undefined : 'not established';
 		});
-		if (reason !== undefined) throw new Error(`CRD ${crd.metadata.name} is ${reason} after 30 s.`);
+		if (reason !== undefined) throw new Error(`CRD ${crd.metadata.name} is ${reason} after two minutes.`);
 	};
 
 	return {

@@ -45,6 +45,7 @@ export const findBinaries = (log: (line: string) => void): Binaries => {
 	const problem = ensurePrograms(
 		[
 			...['ip', 'nsenter', 'openssl', 'containerd', 'ctr', 'runc', 'iptables', 'ipset', 'conntrack', 'busybox'],
+			...['curl', 'ping', 'tar', 'ptp', 'gcc', 'libc.a'],
 			...(etcd === undefined ? ['etcd'] : []),
 		],
 		log,

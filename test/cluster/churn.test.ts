@@ -49,7 +49,7 @@ const megabytesOf = (pid: number): number => {
 	}
 };
 
-describe(`${pods} pods on one node, deleted and made for ${seconds} s`, { timeout: (seconds + 900) * 1000 }, () => {
+describe(`${pods} pods on one node, deleted and made for ${seconds} s`, { timeout: (seconds + 1800) * 1000 }, () => {
 	let cluster: Harness;
 	before(async () => {
 		const quick = ['--kube-api-qps=50', '--kube-api-burst=100', '--event-qps=0', '--registry-qps=0'];

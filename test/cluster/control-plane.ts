@@ -90,9 +90,9 @@ export const prepareControlPlane = async (
 
 /** Returns when the API server says that it is ready. */
 export const waitForApi = async (api: Api): Promise<void> => {
-	const reason = await until(120_000, async () => {
+	const reason = await until(300_000, async () => {
 		const answer = await api.request('GET', '/readyz').catch((error: Error) => ({ status: 0, text: error.message }));
 		return answer.status === 200 ? undefined : `${answer.status} ${answer.text}`;
 	});
-	if (reason !== undefined) throw new Error(`The API server is not ready after two minutes: ${reason}`);
+	if (reason !== undefined) throw new Error(`The API server is not ready after five minutes: ${reason}`);
 };

@@ -146,7 +146,7 @@ const useToken = (token: string): void => {
 	renameSync(`${server.tokenFile}.new`, server.tokenFile);
 };
 
-describe('the Kubernetes datastore against a real API server', { timeout: 900_000 }, () => {
+describe('the Kubernetes datastore against a real API server', { timeout: 1_800_000 }, () => {
 	before(async () => {
 		server = await startDatastoreServer();
 		await server.api('POST', '/api/v1/namespaces/kube-system/serviceaccounts', { metadata: { name: 'manx' } });

@@ -88,7 +88,7 @@ const containersOf = (data: string, nodes: readonly string[]): ReadonlySet<strin
 /** Ends the recorded processes that `which` takes, all in these network namespaces, and what belongs to them. */
 const endAll = async (name: string, netns: readonly string[], which: (id: string) => boolean): Promise<void> => {
 	// What a dying program starts in its last moment is found by the next pass.
-	const left = await until(15_000, async () => {
+	const left = await until(60_000, async () => {
 		const recorded = recordedProcesses(name)
 			.filter(({ pid, startTime, id }) => which(id) && recordOf(pid)?.startTime === startTime)
 			.map(({ pid }) => pid);
@@ -98,7 +98,7 @@ const endAll = async (name: string, netns: readonly string[], which: (id: string
 		await endProcesses(records);
 		return `processes ${records.map(({ pid }) => pid).join(', ')} are still there`;
 	});
-	if (left !== undefined) throw new Error(`Cluster ${name} is not down after 15 s: ${left}.`);
+	if (left !== undefined) throw new Error(`Cluster ${name} is not down after a minute: ${left}.`);
 	await ipBatch(
 		undefined,
 		netns.map((one) => `netns del ${one}`),

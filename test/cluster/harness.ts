@@ -12,6 +12,7 @@ import { up } from './up.ts';
 
 /** What the cluster tests share: a cluster each with Manx's image in it, and questions about its pods. */
 
+const patience = 3;
 const root = join(import.meta.dirname, '../..');
 export const manxManifest = readFileSync(join(root, 'manifests/manx.yaml'), 'utf8');
 export const uninstallManifest = readFileSync(join(root, 'manifests/uninstall.yaml'), 'utf8');
@@ -44,7 +45,10 @@ export type Harness = Cluster & {
 	readonly pods: (namespace: string, label: string) => Promise<readonly Pod[]>;
 	/** Returns when that many pods with the label exist and all are ready. */
 	readonly untilReady: (namespace: string, label: string, count: number, seconds?: number) => Promise<readonly Pod[]>;
-	/** Polls until the question is answered by undefined; fails the test with the last answer otherwise. */
+	/**
+	 * Polls until the question is answered by undefined; fails the test with the last answer otherwise. `seconds` is
+	 * plenty on a quiet machine; a busy one is given three times that.
+	 */
 	readonly eventually: (what: string, seconds: number, ask: () => Promise<string | undefined>) => Promise<void>;
 	readonly installManx: () => Promise<void>;
 	readonly untilNodesReady: (seconds?: number) => Promise<void>;
@@ -91,8 +95,8 @@ const harnessOf = (cluster: Cluster): Harness => {
 			.sort((a, b) => (a.node + a.name < b.node + b.name ? -1 : 1));
 	};
 	const eventually: Harness['eventually'] = async (what, seconds, ask) => {
-		const reason = await until(seconds * 1000, ask, 100);
-		assert.equal(reason, undefined, `${what}: not within ${seconds} s`);
+		const reason = await until(seconds * patience * 1000, ask, 100);
+		assert.equal(reason, undefined, `${what}: not within ${seconds * patience} s`);
 	};
 	const untilReady: Harness['untilReady'] = async (namespace, label, count, seconds = 120) => {
 		let found: readonly Pod[] = [];
@@ -136,7 +140,7 @@ const harnessOf = (cluster: Cluster): Harness => {
 		},
 		dial: async (from, host, port, { protocol = 'http', request = 'hostname', tries = 1 } = {}) => {
 			const query = `host=${host}&port=${port}&protocol=${protocol}&request=${request}&tries=${tries}`;
-			const text = await output(from.node, 'curl', '-s', '-m', '20', `http://${from.ip}:8080/dial?${query}`);
+			const text = await output(from.node, 'curl', '-s', '-m', '60', `http://${from.ip}:8080/dial?${query}`);
 			const { responses = [], errors = [] } = JSON.parse(text) as { responses?: string[]; errors?: string[] };
 			return errors.length === 0 ? responses : errors.map((error) => `error: ${error}`);
 		},
@@ -150,8 +154,8 @@ const harnessOf = (cluster: Cluster): Harness => {
 			await new Promise<void>((resolve, reject) => {
 				const timer = setTimeout(() => {
 					child.kill('SIGKILL');
-					reject(new Error(`${argv.join(' ')} in ${pod.name} said nothing for 20 s`));
-				}, 20_000);
+					reject(new Error(`${argv.join(' ')} in ${pod.name} said nothing for a minute`));
+				}, 60_000);
 				lines.once('line', () => clearTimeout(timer));
 				lines.on('line', (line) => {
 					text += `${line}\n`;

@@ -22,7 +22,7 @@ const ptpConfig = (podCIDR: string) => ({
 	],
 });
 
-describe('installation', { timeout: 900_000 }, () => {
+describe('installation', { timeout: 1_800_000 }, () => {
 	let cluster: Harness;
 	const nodes = (): readonly string[] => cluster.state.nodes.map(({ name }) => name);
 	const snapshot = async (): Promise<Record<string, readonly string[]>> => {

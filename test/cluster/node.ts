@@ -65,11 +65,11 @@ export const startMachine = async (
 	const pid = startComponent(cluster, machine);
 	const node: ClusterNode = { name, address, pid };
 	// Each step of it is an exec, so the process stays the same and at last is `sleep`.
-	const reason = await until(10_000, async () => {
+	const reason = await until(60_000, async () => {
 		const comm = commandOf(pid);
 		return comm === 'sleep' ? undefined : `it is at '${comm}', see machine-${name}.log`;
 	});
-	if (reason !== undefined) throw new Error(`Machine ${name} is not ready after 10 s: ${reason}.`);
+	if (reason !== undefined) throw new Error(`Machine ${name} is not ready after a minute: ${reason}.`);
 	const config = join(folder, 'containerd.toml');
 	writeFileSync(config, containerdConfig);
 	const containerd: Component = {
@@ -78,8 +78,8 @@ export const startMachine = async (
 	};
 	startComponent(cluster, containerd);
 	const [program = '', ...args] = inNode(node, 'ctr', 'version');
-	const silent = await until(20_000, async () => ((await run(program, args)).ok ? undefined : 'no answer'));
-	if (silent !== undefined) throw new Error(`containerd of ${name}: ${silent} after 20 s.`);
+	const silent = await until(120_000, async () => ((await run(program, args)).ok ? undefined : 'no answer'));
+	if (silent !== undefined) throw new Error(`containerd of ${name}: ${silent} after two minutes.`);
 	for (const image of images) await importImage(node, image);
 	return { node, components: [machine, containerd] };
 };

@@ -107,7 +107,7 @@ const stopBoth = async (): Promise<void> => {
 	}
 };
 
-describe('objects that make no sense', { timeout: 300_000 }, () => {
+describe('objects that make no sense', { timeout: 1_800_000 }, () => {
 	before(async () => {
 		server = await startDatastoreServer();
 		const manifest = parseAllDocuments(readFileSync(join(root, 'manifests/manx.yaml'), 'utf8'));

@@ -54,7 +54,7 @@ const files = globSync('test/cluster/*.test.ts', { cwd: root })
 if (files.length === 0) giveUp(`No test file matches ${words.join(' ')}.`);
 
 const stop = new AbortController();
-const stream = run({ files, concurrency: 1, timeout: 1_200_000, cwd: root, signal: stop.signal });
+const stream = run({ files, concurrency: 1, timeout: 2_400_000, cwd: root, signal: stop.signal });
 stream.on('test:pass', (event) => {
 	if (event.details.type !== 'suite' && event.skip === undefined) passed++;
 });

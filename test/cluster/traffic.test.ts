@@ -5,7 +5,7 @@ import { bringUp, type Harness, type Pod, webDaemonSet, webService } from './har
 
 /** Every kind of connection a cluster lives on, on three nodes with the manifest as it is. */
 
-describe('traffic in a cluster of three nodes', { timeout: 600_000 }, () => {
+describe('traffic in a cluster of three nodes', { timeout: 1_800_000 }, () => {
 	let cluster: Harness;
 	let web: readonly Pod[] = [];
 	let serviceAddress = '';
@@ -45,7 +45,7 @@ describe('traffic in a cluster of three nodes', { timeout: 600_000 }, () => {
 	it('nodes reach pods, and pods nodes', async () => {
 		for (const { name, address } of cluster.state.nodes) {
 			for (const to of web) {
-				const seen = await cluster.output(name, 'curl', '-s', '-m', '5', `http://${to.ip}:8080/clientip`);
+				const seen = await cluster.output(name, 'curl', '-s', '-m', '20', `http://${to.ip}:8080/clientip`);
 				assert.match(seen, new RegExp(`^${address}:`), `${name} to ${to.node}`);
 			}
 			for (const from of web) {
@@ -64,7 +64,7 @@ describe('traffic in a cluster of three nodes', { timeout: 600_000 }, () => {
 			assert.deepEqual(new Set(answers), names, `from ${from.node}`);
 		}
 		for (const { name } of cluster.state.nodes) {
-			const answer = await cluster.output(name, 'curl', '-s', '-m', '5', `http://${serviceAddress}/hostname`);
+			const answer = await cluster.output(name, 'curl', '-s', '-m', '20', `http://${serviceAddress}/hostname`);
 			assert.ok(names.has(answer), answer);
 		}
 	});
@@ -95,7 +95,7 @@ describe('traffic in a cluster of three nodes', { timeout: 600_000 }, () => {
 			}
 			for (const { name } of cluster.state.nodes) {
 				const url = `http://${nodeAddress(to.node)}:18080/hostname`;
-				const answer = await cluster.output(name, 'curl', '-s', '-m', '5', url);
+				const answer = await cluster.output(name, 'curl', '-s', '-m', '20', url);
 				assert.equal(answer, to.name, `${name} to ${to.node}`);
 			}
 		}
