@@ -8,12 +8,12 @@ import type { Path, PolicyAnswer, RibFamily, RibPeer } from './types.ts';
  */
 
 export type Imports = {
-	/** Takes a path over, or away; returns what it stood for before in the decision and what it does now. */
+	/** Takes a path over, or away; returns what was told before, what that stood for in the decision and what does now. */
 	readonly put: (
 		family: RibFamily,
 		key: string,
 		path: Path | undefined,
-	) => { readonly before: Path | undefined; readonly now: Path | undefined };
+	) => { readonly told: Path | undefined; readonly before: Path | undefined; readonly now: Path | undefined };
 	/** What a path of the Adj-RIB-In stands for; undefined: rejected. */
 	readonly of: (family: RibFamily, key: string, path: Path) => Path | undefined;
 	/** Attributes as told where something else is used; for those who look for what is in use. */
@@ -50,7 +50,7 @@ export const createImports = (
 		6: new Map(),
 	};
 	const of: Imports['of'] = (family, key, path) => {
-		const found = other[family].get(key);
+		const found = other[family].size > 0 ? other[family].get(key) : undefined;
 		return found === undefined ? path : found.path;
 	};
 	return {
@@ -58,17 +58,19 @@ export const createImports = (
 		put: (family, key, path) => {
 			const told = received[family].get(key);
 			const before = told && of(family, key, told);
-			other[family].delete(key);
+			if (other[family].size > 0) other[family].delete(key);
 			if (path === undefined) {
 				received[family].delete(key);
-				return { before, now: undefined };
+				return { told, before, now: undefined };
 			}
 			received[family].set(key, path);
 			const { accept, verdict } = judge()(path, family);
-			if (accept && (verdict === undefined || verdict.attributes === path.attributes)) return { before, now: path };
+			if (accept && (verdict === undefined || verdict.attributes === path.attributes)) {
+				return { told, before, now: path };
+			}
 			const now = accept && verdict ? { ...path, attributes: intern(verdict.attributes) } : undefined;
 			other[family].set(key, { path: now, told: path });
-			return { before, now };
+			return { told, before, now };
 		},
 		told: function* () {
 			for (const family of [4, 6] as const) for (const { told } of other[family].values()) yield told.attributes;
