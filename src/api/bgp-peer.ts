@@ -84,10 +84,12 @@ export const bgpPeer = z.object({
 			const whom = [peer && 'peerIP', peerRange && 'peerRange', peerSelector !== undefined && 'peerSelector'].filter(
 				(one) => typeof one === 'string' && one !== '',
 			) as string[];
-			if (whom.length !== 1) {
-				return whom.length === 0
-					? refuse('peerIP', 'is missing (or peerRange, or peerSelector)')
-					: refuse(whom[0] ?? '', `may not stand beside ${whom[1]}`);
+			if (whom.length > 1) return refuse(whom[0] ?? '', `may not stand beside ${whom[1]}`);
+			if (whom.length === 0 && options.interface === undefined) {
+				return refuse(
+					'peerIP',
+					'is missing (or peerRange, or peerSelector, or interface alone: whoever is the router there)',
+				);
 			}
 			const aliased = withoutAliases(options);
 			if ('twice' in aliased)

@@ -101,7 +101,7 @@ export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 	const everywhere = { 4: '0.0.0.0', 6: '::' };
 	const listenOn = (family: 4 | 6) => {
 		// Link-local addresses come and go with their links.
-		const unnumbered = family === 6 && peers.some((peer) => isLinkLocal(peer.address));
+		const unnumbered = family === 6 && peers.some(({ address }) => address === '' || isLinkLocal(address));
 		const own = addresses[family];
 		if (own === undefined && !unnumbered) return [];
 		const bound = general.bindMode === 'NodeIP' && !unnumbered;

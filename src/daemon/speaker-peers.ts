@@ -193,7 +193,9 @@ export const speakerPeersOf = (input: PeersInput): SpeakerPeers => {
 		const session = sessionOf(router);
 		if (session === undefined) return;
 		const source = (address: string): { localAddress?: string } =>
-			isLinkLocal(address) || spec.session.sourceAddress === 'None' ? {} : localAddress(familyOf(address));
+			address === '' || isLinkLocal(address) || spec.session.sourceAddress === 'None'
+				? {}
+				: localAddress(familyOf(address));
 		if (spec.peerRange !== '') {
 			const peer = { ...peerOf(router, session, spec.asNumber), ...source(spec.peerRange) };
 			ranges.push({ name, prefix: spec.peerRange, limit: spec.peerLimit, peer });
@@ -215,12 +217,17 @@ export const speakerPeersOf = (input: PeersInput): SpeakerPeers => {
 			if (!Object.values(self.addresses).includes(spec.peerIP)) findHere(object, 'spec.peerIP', 'PeerIsSelf', reason);
 			return;
 		}
+		const { interface: link = '' } = spec.session;
+		// Who is known by the link alone may be whoever is known by an address there.
 		const same = (other: PeerConfig): boolean =>
-			other.address === spec.peerIP && (other.interface ?? '') === (spec.session.interface ?? '');
+			(other.interface ?? '') === link &&
+			(other.address === spec.peerIP || (link !== '' && [other.address, spec.peerIP].includes('')));
 		if (peers.some(same)) {
 			// Those of a link are not among what every node finds.
 			const reason = `${spec.peerIP} is another BGPPeer on the same link already; one session an address`;
 			if (isLinkLocal(spec.peerIP)) findHere(object, 'spec.peerIP', 'DuplicatePeer', reason);
+			const crowd = `there is another BGPPeer on ${link} already; by interface alone there can be one`;
+			if (spec.peerIP === '') findHere(object, 'spec.interface', 'DuplicatePeer', crowd);
 			return;
 		}
 		const peer = peerOf(router, session, spec.asNumber, nodeAt.get(spec.peerIP));
