@@ -4,17 +4,16 @@ import { setImmediate } from 'node:timers/promises';
 import type { KernelError } from './kernel.ts';
 import { invalid, kernelError } from './kernel-error.ts';
 import * as libc from './libc.ts';
+import { errorOf, extendedText, receive } from './netlink-answers.ts';
+import { createBatches, type Encode } from './netlink-batches.ts';
 import * as nl from './netlink-constants.ts';
 import { createNetlinkWriter, type NetlinkWriter } from './netlink-writer.ts';
 
 /**
  * Requests to the kernel. rtnetlink and ctnetlink do the work inside sendmsg(2) (netlink_unicast_kernel runs the
- * handler before it returns), so the answers lie in the receive queue when send is back: batches are sent and answered
+ * handler before it returns), so the answers lie in the receive queue when send is back: a batch is sent and answered
  * without a turn of the event loop, one receive call a datagram into one buffer that is never given away.
  */
-
-/** Writes one message; returns why it cannot be written, when the value makes no sense. */
-export type Encode<T> = (writer: NetlinkWriter, item: T) => string | undefined;
 
 /** Receives one message: `data` from `start` (after the netlink header) to `end`. It must copy what it keeps. */
 export type OnMessage = (type: number, data: Buffer, start: number, end: number) => void;
@@ -33,7 +32,7 @@ export type NetlinkSocket = {
 		encode: Encode<T>,
 		describe: (item: T) => string,
 	) => Promise<KernelError | undefined>;
-	/** Sends a message for each item, up to 512 in a datagram; one result for each, in order. */
+	/** Sends a message for each item, up to 512 in a datagram, many in another thread; one result for each, in order. */
 	readonly request: <T>(
 		items: readonly T[],
 		encode: Encode<T>,
@@ -57,9 +56,7 @@ export type NetlinkSocket = {
 	readonly close: () => void;
 };
 
-const { EAGAIN, EINTR, ENOBUFS, ENOENT, EBADF, ETIMEDOUT } = constants.errno;
-const batchMessages = 512;
-const batchBytes = 131_072;
+const { EINTR, ENOBUFS, ENOENT, EBADF } = constants.errno;
 const bufferBytes = 8 << 20;
 /** After so many interrupted dumps the last is taken: what it missed shows as EEXIST or ESRCH and is then known. */
 const dumpTries = 8;
@@ -94,41 +91,6 @@ const openSocket = (protocol: number): { readonly fd: number; readonly port: num
 	return { fd, port: address.readUInt32LE(4) };
 };
 
-/** One datagram into the buffer: its length, or a negative errno. */
-const receive = (fd: number, into: Buffer): number => {
-	for (let waits = 0; ; ) {
-		const size = libc.recv(fd, into, into.length, libc.MSG_TRUNC);
-		if (size >= 0) return size;
-		const error = libc.errno();
-		if (error === EINTR) continue;
-		// Never seen: the answer is queued before send returns. Up to a second is granted to a kernel that defers it.
-		if (error !== EAGAIN || ++waits > 1000) return error === EAGAIN ? -ETIMEDOUT : -error;
-		Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-	}
-};
-
-/** The kernel's own words in an NLMSG_ERROR or failed NLMSG_DONE (NLMSGERR_ATTR_MSG), or ''. */
-const extendedText = (data: Buffer, flags: number, from: number, end: number): string => {
-	if ((flags & nl.NLM_F_ACK_TLVS) === 0) return '';
-	for (let at = from; at + 4 <= end; ) {
-		const length = data.readUInt16LE(at);
-		if (length < 4 || at + length > end) return '';
-		if ((data.readUInt16LE(at + 2) & nl.NLA_TYPE_MASK) === nl.NLMSGERR_ATTR_MSG) {
-			return data.toString('utf8', at + 4, at + length).replace(/\0+$/, '');
-		}
-		at += (length + 3) & ~3;
-	}
-	return '';
-};
-
-const errorOf = (data: Buffer, at: number, end: number, tried: string): KernelError | undefined => {
-	const errno = -data.readInt32LE(at + 16);
-	if (errno === 0) return undefined;
-	const flags = data.readUInt16LE(at + 6);
-	const echoed = (flags & nl.NLM_F_CAPPED) !== 0 ? 16 : (data.readUInt32LE(at + 20) + 3) & ~3;
-	return kernelError(errno, tried, extendedText(data, flags, at + 20 + echoed, end));
-};
-
 /**
  * Opens a socket of `protocol`; throws when that is refused. `inside` runs what it is given in the network namespace
  * the socket shall belong to.
@@ -154,80 +116,19 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 			if (error !== EINTR) return error;
 		}
 	};
-	const finishMessage = (from: NetlinkWriter, start: number, seq: number): void => {
-		const buffer = from.buffer();
-		buffer.writeUInt32LE(from.length() - start, start);
-		buffer.writeUInt32LE(seq, start + 8);
-	};
-
-	/** Sends items from `from` on as far as they fit in one datagram; fills `results`; returns the next index. */
-	const batch = <T>(
-		items: readonly T[],
-		from: number,
-		encode: Encode<T>,
-		describe: (item: T) => string,
-		results: (KernelError | undefined)[],
-	): number => {
-		writer.truncate(0);
-		const first = sequence;
-		const indexes: number[] = [];
-		let lastStart = 0;
-		let next = from;
-		while (next < items.length && indexes.length < batchMessages && writer.length() < batchBytes) {
-			const item = items[next] as T;
-			const start = writer.length();
-			const refusal = encode(writer, item);
-			if (refusal === undefined) {
-				finishMessage(writer, start, sequence);
-				sequence = (sequence + 1) & 0x7fffffff;
-				indexes.push(next);
-				lastStart = start;
-			} else {
-				writer.truncate(start);
-				results[next] = invalid(describe(item), refusal);
-			}
-			next++;
-		}
-		if (indexes.length === 0) return next;
-		const flagsAt = lastStart + 6;
-		writer.buffer().writeUInt16LE(writer.buffer().readUInt16LE(flagsAt) | nl.NLM_F_ACK, flagsAt);
-		let failure = send(requests.fd, writer);
-		for (let done = false; failure === 0 && !done; ) {
-			const size = receive(requests.fd, receiveBuffer);
-			if (size < 0) {
-				failure = -size;
-				break;
-			}
-			for (let at = 0; at + 20 <= size; ) {
-				const length = receiveBuffer.readUInt32LE(at);
-				if (length < 20) break;
-				const position = (receiveBuffer.readUInt32LE(at + 8) - first) & 0x7fffffff;
-				const index = indexes[position];
-				// An answer to an earlier batch that was given up on is none of this one's.
-				if (receiveBuffer.readUInt16LE(at + 4) === nl.NLMSG_ERROR && index !== undefined) {
-					const error = errorOf(receiveBuffer, at, at + length, describe(items[index] as T));
-					if (error !== undefined) results[index] = error;
-					if (position === indexes.length - 1) done = true;
-				}
-				at += (length + 3) & ~3;
-			}
-		}
-		if (failure !== 0) {
-			// Which of them were done is not known (an answer was lost, or the send was refused): all count as failed.
-			const reason = failure === EBADF ? 'the kernel socket is closed' : '';
-			for (const index of indexes) results[index] ??= kernelError(failure, describe(items[index] as T), reason);
-		}
-		return next;
-	};
-
 	/** Sends in another thread; an error is asked for again in this one, which knows errno. */
-	const sendSlowly = async (fd: number, from: NetlinkWriter): Promise<number> => {
+	const sendSlowly = async (fd: number, message: Buffer, length: number): Promise<number> => {
 		if (closed) return EBADF;
-		const message = Buffer.from(from.buffer().subarray(0, from.length()));
-		const sent = await libc.sendInThread(fd, message, message.length, 0).catch(() => -1);
+		const sent = await libc.sendInThread(fd, message, length, 0).catch(() => -1);
 		if (closed) return EBADF;
-		return sent >= 0 ? 0 : sendBytes(fd, message, message.length);
+		return sent >= 0 ? 0 : sendBytes(fd, message, length);
 	};
+
+	const batches = createBatches({
+		fd: requests.fd,
+		send: (bytes, length) => sendBytes(requests.fd, bytes, length),
+		later: (bytes, length) => sendSlowly(requests.fd, bytes, length),
+	});
 
 	let slow: { readonly fd: number; readonly port: number } | undefined;
 	let slowTurn: Promise<unknown> = Promise.resolve();
@@ -242,8 +143,8 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 			message.buffer().writeUInt16LE(message.buffer().readUInt16LE(6) | nl.NLM_F_ACK, 6);
 			questions = (questions + 1) & 0x7fffffff;
 			const seq = questions;
-			finishMessage(message, 0, seq);
-			const failure = await sendSlowly(fd, message);
+			message.finish(0, seq);
+			const failure = await sendSlowly(fd, message.buffer(), message.length());
 			if (failure !== 0) return kernelError(failure, describe(item));
 			for (;;) {
 				const size = receive(fd, answerBuffer);
@@ -269,9 +170,11 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 		encode(writer);
 		const seq = sequence;
 		sequence = (sequence + 1) & 0x7fffffff;
-		finishMessage(writer, 0, seq);
+		writer.finish(0, seq);
 		// A dump of connections walks a table of hundreds of thousands of buckets before the first answer.
-		const failure = protocol === nl.NETLINK_NETFILTER ? await sendSlowly(fd, writer) : send(fd, writer);
+		const message = Buffer.from(writer.buffer().subarray(0, writer.length()));
+		const slowly = protocol === nl.NETLINK_NETFILTER;
+		const failure = slowly ? await sendSlowly(fd, message, message.length) : send(fd, writer);
 		if (failure !== 0) return kernelError(failure, what);
 		let interrupted = false;
 		for (let datagrams = 1; ; datagrams++) {
@@ -308,25 +211,16 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 	return {
 		port: requests.port,
 		requestSync: (item, encode, describe) => {
-			const results: (KernelError | undefined)[] = [undefined];
-			batch([item], 0, encode, describe, results);
-			return results[0];
+			return batches.now([item], 0, encode, describe).errors[0];
 		},
 		requestSlow,
-		request: async (items, encode, describe) => {
-			const results = new Array<KernelError | undefined>(items.length).fill(undefined);
-			for (let next = 0; next < items.length; ) {
-				next = batch(items, next, encode, describe, results);
-				if (next < items.length) await setImmediate();
-			}
-			return results;
-		},
+		request: batches.all,
 		get: (encode, onMessage, what) => {
 			question.truncate(0);
 			encode(question);
 			questions = (questions + 1) & 0x7fffffff;
 			const seq = (questions | 0x80000000) >>> 0;
-			finishMessage(question, 0, seq);
+			question.finish(0, seq);
 			const failure = send(requests.fd, question);
 			if (failure !== 0) return kernelError(failure, what);
 			for (;;) {
@@ -341,6 +235,7 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 						onMessage(type, answerBuffer, at + 16, Math.min(at + length, answerBuffer.length));
 						return undefined;
 					}
+					batches.take(answerBuffer, at, length);
 					at += (length + 3) & ~3;
 				}
 			}
@@ -371,7 +266,8 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 		close: () => {
 			if (closed) return;
 			closed = true;
-			closeSync(requests.fd);
+			// A number that is given away must not be sent to by the other thread.
+			batches.whenIdle(() => closeSync(requests.fd));
 			if (dumps !== undefined) closeSync(dumps);
 			if (slow !== undefined) closeSync(slow.fd);
 			dumps = slow = undefined;

@@ -11,8 +11,10 @@ export type NetlinkWriter = {
 	readonly length: () => number;
 	/** Drops everything after `length`. */
 	readonly truncate: (length: number) => void;
-	/** Starts a message; NLM_F_REQUEST is added. Length and sequence number are filled in by the socket. */
+	/** Starts a message; NLM_F_REQUEST is added. Length and sequence number are filled in by `finish`. */
 	readonly message: (type: number, flags: number) => void;
+	/** Fills in length and sequence number of the message that began at `start` and ends here. */
+	readonly finish: (start: number, sequence: number) => void;
 	readonly u8: (value: number) => void;
 	readonly u16: (value: number) => void;
 	readonly u32: (value: number) => void;
@@ -77,6 +79,10 @@ export const createNetlinkWriter = (): NetlinkWriter => {
 			put16(flags | NLM_F_REQUEST);
 			put32(0);
 			put32(0);
+		},
+		finish: (start, sequence) => {
+			buffer.writeUInt32LE(at - start, start);
+			buffer.writeUInt32LE(sequence, start + 8);
 		},
 		u8: (value) => {
 			need(1);
