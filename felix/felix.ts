@@ -1,13 +1,5 @@
 import { join } from 'node:path';
-import {
-	type Backend,
-	type Chains,
-	createChains,
-	createIpsets,
-	detectBackend,
-	type Run,
-	type SetChange,
-} from 'iptables-wrapper';
+import { type Chains, createChains, createIpsets, type Run, type SetChange } from 'iptables-wrapper';
 import type { Problem } from '../src/api/cluster.ts';
 import { type Kind, keyOf, type ManxObject, type Pod } from '../src/api/objects.ts';
 import type { Settings } from '../src/config.ts';
@@ -19,10 +11,11 @@ import { createPolicyCalc, type LocalPod } from './calc/index.ts';
 import { createCniServer } from './cni/server.ts';
 import { type Cni, createCni } from './cni/verbs.ts';
 import type { WiringDeps } from './cni/wiring.ts';
+import { type BackendChoice, chooseBackend, sweepOtherBackend } from './dataplane/backend.ts';
 import { createConnectionEnder } from './dataplane/connection-ender.ts';
 import { createDataplane, type Dataplane } from './dataplane/dataplane.ts';
 import { createDesired } from './dataplane/desired.ts';
-import { applyHostSysctls, type SysctlAccess } from './dataplane/host-sysctls.ts';
+import { createHostSysctls, type SysctlAccess } from './dataplane/host-sysctls.ts';
 import { createExplain, type ExplainQuery, type ExplainResult } from './explain.ts';
 import { createFlows, type Flows, type FlowsDeps } from './flows.ts';
 import { createNodeNetwork } from './node-network.ts';
@@ -68,6 +61,10 @@ export type Felix = {
 export type FelixStatus = {
 	readonly podCIDRs: readonly string[];
 	readonly backend: string;
+	/** Undefined until it was chosen. */
+	readonly iptables: BackendChoice | undefined;
+	/** Kernel settings that another program changes back time and again. */
+	readonly contestedSettings: readonly string[];
 	readonly pods: readonly {
 		readonly namespace: string;
 		readonly name: string;
@@ -104,13 +101,17 @@ export const createFelix = ({
 	/** The pods found in the kernel are known: writing before would sweep what is theirs. */
 	let restored = false;
 
-	let backend: Backend | undefined;
-	let backendReason = '';
+	let iptables: BackendChoice | undefined;
 	let dataplane: Dataplane | undefined;
 	let cni: Cni | undefined;
 	let closeServer: () => Promise<void> = async () => {};
 	let stopWatching = (): void => {};
-	let renderSettings = { masquerade: settings.masquerade, logging: false };
+	let renderSettings = {
+		masquerade: settings.masquerade,
+		acceptBeforeReject: settings.acceptBeforeReject,
+		logging: false,
+	};
+	let sweptOther = false;
 	const desired = createDesired();
 	const ender = createConnectionEnder({
 		endConnections: kernel.endConnections,
@@ -135,7 +136,7 @@ export const createFelix = ({
 		later: (milliseconds, action) => void setTimeout(action, milliseconds).unref(),
 		log: log.child({ part: 'flows' }),
 	});
-	const savedSysctls = join(settings.runDir, 'sysctls.json');
+	const hostSysctls = createHostSysctls(sysctls, join(settings.runDir, 'sysctls.json'), log);
 
 	/** Gives pods found in the kernel without a record their names, by address. */
 	const matchNameless = (pod: Pod): void => {
@@ -188,15 +189,6 @@ export const createFelix = ({
 		return 'other';
 	};
 
-	let failedSettings = '';
-	const bringSysctls = (): readonly string[] => {
-		const { changed, failed } = applyHostSysctls(sysctls, savedSysctls);
-		if (changed.length > 0) log.info({ changed }, `kernel settings brought in order: ${changed.join(', ')}`);
-		if (failed.join() !== failedSettings) for (const failure of failed) log.error({}, failure);
-		failedSettings = failed.join();
-		return changed;
-	};
-
 	const keyOfAttachment = (attachment: Attachment): string => `${attachment.podNamespace}/${attachment.podName}`;
 
 	const lastKnownOf = (attachments: readonly Attachment[]): Pick<LocalPod, 'lastKnown'> => {
@@ -221,18 +213,10 @@ export const createFelix = ({
 			dataplane?.wake();
 		});
 		network.recompute(inSync);
-		if (settings.iptablesBackend === 'auto') {
-			const detected = await detectBackend(run, 4);
-			backend = detected.backend;
-			backendReason = detected.reason;
-			if (detected.mixed) log.warn({}, `rules stand in both iptables backends: ${detected.reason}`);
-		} else {
-			backend = settings.iptablesBackend;
-			backendReason = 'by setting';
-		}
-		log.info({ backend }, `iptables backend ${backend}: ${backendReason}`);
+		iptables = await chooseBackend(run, settings.iptablesBackend, log);
+		const { backend } = iptables;
 		const chainsOf = (family: Family) => {
-			const made = createChains({ family, backend: backend as Backend, prefix: 'MANX-', run });
+			const made = createChains({ family, backend, prefix: 'MANX-', run });
 			chains[family] = made;
 			return made;
 		};
@@ -252,9 +236,14 @@ export const createFelix = ({
 					},
 					attachments,
 				),
-			policiesInForce: ender.inForce,
+			policiesInForce: (policies) => {
+				ender.inForce(policies);
+				if (sweptOther) return;
+				sweptOther = true;
+				void sweepOtherBackend(run, backend, log);
+			},
 			nodeAddresses: network.addresses,
-			settings: bringSysctls,
+			settings: hostSysctls.bring,
 			log: log.child({ part: 'dataplane' }),
 			rulesCheckSeconds,
 			resyncSeconds: settings.resyncSeconds,
@@ -292,14 +281,14 @@ export const createFelix = ({
 			remember(pod);
 		}
 		if (found.length > 0) log.info({ pods: found.length }, `${found.length} pods found wired, left as they are`);
-		bringSysctls();
+		hostSysctls.bring();
 		stopWatching = kernel.watch((event) => {
 			if (event.type !== 'address' && event.type !== 'link') return;
 			const name = event.type === 'link' ? event.link.name : event.address.dev;
 			if (name.startsWith('manx')) return;
 			void network.readInterfaces().then(() => {
 				network.recompute(inSync);
-				bringSysctls();
+				hostSysctls.bring();
 				dataplane?.wake();
 			});
 		});
@@ -337,7 +326,9 @@ export const createFelix = ({
 		},
 		status: () => ({
 			podCIDRs: network.podCIDRs(),
-			backend: backend === undefined ? '' : `${backend} (${backendReason})`,
+			backend: iptables === undefined ? '' : `${iptables.backend} (${iptables.reason})`,
+			iptables,
+			contestedSettings: hostSysctls.contested(),
 			pods: [...(dataplane?.attachments().values() ?? [])].map((attachment) => ({
 				namespace: attachment.podNamespace,
 				name: attachment.podName,

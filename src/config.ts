@@ -45,6 +45,10 @@ const shape = {
 	/** MTU of pod interfaces; 0: that of the uplink. */
 	mtu: z.int().min(0).max(65535).default(0),
 	iptablesBackend: z.enum(['auto', 'legacy', 'nft']).default('auto'),
+	/** Whether our accept stands before a rule that ends FORWARD, such as ufw's reject, instead of after all others. */
+	acceptBeforeReject: z.boolean().default(false),
+	/** Where the files of the host are, to look for programs that get in the way; empty: they are not looked at. */
+	hostRoot: z.union([z.literal(''), z.string().startsWith('/')]).default('/'),
 	/** Where /proc/sys/net can be written; another place in a container that is not privileged. */
 	sysctlRoot: z.string().startsWith('/').default('/proc/sys/net'),
 	/** Folder felix writes its CNI configuration to when it can serve; empty: it writes none. */

@@ -39,7 +39,8 @@ program
 	.option(...daemonOption)
 	.option('--from <folder>', 'where they are', '/usr/lib/manx/cni')
 	.option('--to <folder>', 'where the runtime looks for them; the setting cniBinDir when absent')
-	.action(async (options: { config?: string; from: string; to?: string }) => {
+	.option('--host <folder>', 'where the files of the host are, to note what felix shall know of them')
+	.action(async (options: { config?: string; from: string; to?: string; host?: string }) => {
 		const { installCni } = await import('./cli/install-cni.ts');
 		installCni(options);
 	});

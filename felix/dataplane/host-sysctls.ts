@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { Logger } from '../../src/logging.ts';
 
 /**
  * The kernel settings of the node itself that routing needs. What they were before is remembered in a file, for
@@ -65,3 +66,33 @@ export const restoreHostSysctls = (access: SysctlAccess, file: string): string[]
 			const error = access.write(path, value);
 			return error === undefined ? [] : [`${path} cannot be set back to ${value}: ${error}`];
 		});
+
+export type HostSysctls = {
+	/** Brings them in order; those that were not, in words. */
+	readonly bring: () => readonly string[];
+	/** Settings that somebody changed back time and again. */
+	readonly contested: () => readonly string[];
+};
+
+/** Changes of one setting, after the first, that look like another program's doing. */
+const manyTimes = 3;
+
+/** Keeps the node's settings in order and the log short. */
+export const createHostSysctls = (access: SysctlAccess, file: string, log: Logger): HostSysctls => {
+	const times = new Map<string, number>();
+	let told = '';
+	return {
+		bring: () => {
+			const { changed, failed } = applyHostSysctls(access, file);
+			if (changed.length > 0) log.info({ changed }, `kernel settings brought in order: ${changed.join(', ')}`);
+			if (failed.join() !== told) for (const failure of failed) log.error({}, failure);
+			told = failed.join();
+			for (const text of changed) {
+				const [path = ''] = text.split(' ');
+				times.set(path, (times.get(path) ?? 0) + 1);
+			}
+			return changed;
+		},
+		contested: () => [...times].filter(([, count]) => count > manyTimes).map(([path]) => path),
+	};
+};

@@ -12,6 +12,8 @@ import { staticSetNames } from './static-sets.ts';
 export type RenderSettings = {
 	/** Whether traffic of this node's pods that leaves the pod networks gets the node's address. */
 	readonly masquerade: boolean;
+	/** Whether our accept stands before a rule that ends FORWARD instead of after all others. */
+	readonly acceptBeforeReject?: boolean;
 	/** Whether decisions on new connections are told to NFLOG. */
 	readonly logging?: boolean;
 };
@@ -89,7 +91,12 @@ export const renderRuleset = ({ family, policy, settings }: RulesetInput): Rules
 	const hooks: Hook[] = [
 		{ table: 'raw', chain: 'PREROUTING', position: 'first', rule: `-j ${chain.prerouting}` },
 		{ table: 'filter', chain: 'FORWARD', position: 'first', rule: `-j ${chain.forward}` },
-		{ table: 'filter', chain: 'FORWARD', position: 'append', rule: `-j ${chain.accept}` },
+		{
+			table: 'filter',
+			chain: 'FORWARD',
+			position: settings.acceptBeforeReject ? 'before-reject' : 'append',
+			rule: `-j ${chain.accept}`,
+		},
 		{ table: 'filter', chain: 'INPUT', position: 'first', rule: `${from} -j ${chain.input}` },
 		{ table: 'filter', chain: 'OUTPUT', position: 'first', rule: `${to} -j ${chain.output}` },
 	];

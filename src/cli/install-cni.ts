@@ -12,6 +12,7 @@ import {
 import { join } from 'node:path';
 import { loadSettings } from '../config.ts';
 import { pluginsFile } from '../daemon/cni-conf.ts';
+import { hostFilesFile, networkdFindings } from '../host/networkd.ts';
 
 /**
  * `manx install-cni`: puts the CNI executables into the runtime's folder, each by rename, so that one that is running is
@@ -66,6 +67,8 @@ export const removeInstalled = (folder: string): string | undefined => {
 export const installCni = (options: {
 	readonly from: string;
 	readonly to?: string;
+	/** Where the host's files are, for what felix shall know of them. */
+	readonly host?: string;
 	readonly config?: string;
 }): undefined => {
 	const loaded = loadSettings(options.config, process.env);
@@ -96,11 +99,14 @@ export const installCni = (options: {
 		}
 		writeFileSync(join(to, `${installedFile}.tmp`), JSON.stringify({ files: [...added].sort() }));
 		renameSync(join(to, `${installedFile}.tmp`), join(to, installedFile));
-		const supportedVersions = commonVersions(to);
-		if (supportedVersions === undefined) return;
 		mkdirSync(runDir, { recursive: true, mode: 0o700 });
-		writeFileSync(join(runDir, `${pluginsFile}.tmp`), JSON.stringify({ supportedVersions }));
-		renameSync(join(runDir, `${pluginsFile}.tmp`), join(runDir, pluginsFile));
+		const tell = (name: string, what: object): void => {
+			writeFileSync(join(runDir, `${name}.tmp`), JSON.stringify(what));
+			renameSync(join(runDir, `${name}.tmp`), join(runDir, name));
+		};
+		if (options.host !== undefined) tell(hostFilesFile, { findings: networkdFindings(options.host) });
+		const supportedVersions = commonVersions(to);
+		if (supportedVersions !== undefined) tell(pluginsFile, { supportedVersions });
 	} catch (error) {
 		fail(`${(error as Error).message}. The folder must be writable: is it mounted read-only?`);
 	}

@@ -1,5 +1,7 @@
 import { join } from 'node:path';
 import { createFelix } from '../../felix/felix.ts';
+import { createHostChecks } from '../host/checks.ts';
+import { listBaseChains } from '../kernel/base-chains.ts';
 import { openNflog } from '../kernel/nflog.ts';
 import { openKernel } from '../kernel/open-kernel.ts';
 import { openSetMembers } from '../kernel/set-members.ts';
@@ -37,6 +39,22 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 		});
 		const { cniConfDir, runDir } = settings;
 		const cniConf = cniConfDir === '' ? undefined : createCniConf({ dir: cniConfDir, runDir, log });
+		const sysctls = openSysctls({ root: settings.sysctlRoot });
+		const host = createHostChecks({
+			nodeName,
+			root: settings.hostRoot,
+			runDir,
+			kernel,
+			run: shell.run,
+			readSysctl: sysctls.read,
+			baseChains: () => listBaseChains(),
+			podNetworks: settings.podNetworks,
+			log: log.child({ part: 'host' }),
+			felix: () => {
+				const { iptables, contestedSettings: contested } = felix.status();
+				return iptables && { ...iptables, contested };
+			},
+		});
 		let listening = false;
 		let inSync = false;
 		const unready = (): readonly string[] => {
@@ -67,11 +85,17 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 			unsettled: felix.unsettled,
 			routes: felixRoutes(felix),
 			unready,
-			problems: () => felix.status().problems,
-			status: () => ({ ...felix.status(), warnings: cniConf?.problems() ?? [] }),
+			problems: () => [...felix.status().problems, ...host.problems()],
+			status: () => ({
+				...felix.status(),
+				problems: [...felix.status().problems, ...host.problems()],
+				warnings: [...(cniConf?.problems() ?? []), ...host.warnings()],
+				host: host.findings(),
+			}),
 			stop: async () => {
 				clearInterval(timer);
 				condition?.close();
+				host.close();
 				await felix.close();
 				kernel.close();
 				setMembers.close();

@@ -50,5 +50,7 @@ export const settingsOf = (lab: Lab, machine: Machine): string => {
 		masquerade: lab.masquerade,
 		iptablesBackend: lab.iptablesBackend,
 		logLevel: lab.logLevel,
+		// The machine's own programs have nothing to do with the lab's namespaces.
+		hostRoot: '',
 	});
 };

@@ -18,12 +18,16 @@ const unconditionalTarget = (text: string): string | undefined => {
 const refuses = (target: string | undefined): boolean => target === 'REJECT' || target === 'DROP';
 
 /** Whether no packet gets past a rule: a final REJECT or DROP, or a jump to a chain with one, such as ufw's. */
-const endsHere = (text: string, table: string, foreign: Rules): boolean => {
+const endsHere = (text: string, rulesOf: (chain: string) => readonly string[]): boolean => {
 	const target = unconditionalTarget(text);
 	if (target === undefined) return false;
 	if (refuses(target)) return true;
-	return (foreign.get(`${table} ${target}`) ?? []).some((rule) => refuses(unconditionalTarget(rule)));
+	return rulesOf(target).some((rule) => refuses(unconditionalTarget(rule)));
 };
+
+/** Index of the first rule that no packet gets past, -1 when there is none; `rulesOf` tells those of other chains. */
+export const findEnd = (rules: readonly string[], rulesOf: (chain: string) => readonly string[]): number =>
+	rules.findIndex((text) => endsHere(text, rulesOf));
 
 export type HookRequest = {
 	readonly table: string;
@@ -38,6 +42,7 @@ export type HookRequest = {
 /** Lines of a restore that bring the hooks of one foreign chain in order; none when they are. */
 export const hookLines = ({ table, chain, wanted, dropped, prefix }: HookRequest, foreign: Rules): string[] => {
 	const list = (foreign.get(`${table} ${chain}`) ?? []).map((text) => ({ text, form: normaliseRule(text) }));
+	const rulesOf = (target: string): readonly string[] => foreign.get(`${table} ${target}`) ?? [];
 	const lines: string[] = [];
 	const indexOf = (form: string): number => list.findIndex((rule) => rule.form === form);
 	// As the kernel does, deletes the first rule of that text.
@@ -69,8 +74,7 @@ export const hookLines = ({ table, chain, wanted, dropped, prefix }: HookRequest
 	for (const { rule, form, position } of forms) {
 		if (position === 'append' && indexOf(form) < 0) insert(list.length, rule, form);
 		if (position !== 'before-reject') continue;
-		const end = (): number =>
-			list.findIndex(({ text, form: other }) => !isWanted(other) && endsHere(text, table, foreign));
+		const end = (): number => list.findIndex(({ text, form: other }) => !isWanted(other) && endsHere(text, rulesOf));
 		if (indexOf(form) >= 0) {
 			if (end() < 0 || indexOf(form) < end()) continue;
 			drop(form);
