@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import packageJson from '../../package.json' with { type: 'json' };
+import { imageName, imageNameOf } from '../../src/image/name.ts';
 import { commandLineOf, processesIn } from '../../src/lab/processes.ts';
-import { bringUp, type Harness, type Pod, type Program, webDaemonSet } from './harness.ts';
+import { mustRun } from '../../src/lab/shell.ts';
+import { execInPod } from './exec.ts';
+import { bringUp, type Harness, manxManifest, type Pod, type Program, webDaemonSet } from './harness.ts';
 import { paths } from './state.ts';
 
 /**
@@ -16,7 +22,7 @@ const stream = join(import.meta.dirname, 'stream.ts');
 const daemonSet = '/apis/apps/v1/namespaces/kube-system/daemonsets/manx';
 const manx = 'app.kubernetes.io/name=manx';
 
-describe('the life of a cluster', { timeout: 1_100_000 }, () => {
+describe('the life of a cluster', { timeout: 1_800_000 }, () => {
 	let cluster: Harness;
 	let web: readonly Pod[] = [];
 
@@ -54,8 +60,8 @@ describe('the life of a cluster', { timeout: 1_100_000 }, () => {
 				assert.deepEqual(result.errors, []);
 				assert.equal(result.answered, result.sent);
 				assert.ok(result.sent > rate);
-				// A retransmission takes 200 ms at least: a segment was lost on the way.
-				assert.ok(result.longestMs < 5000, `an answer took ${result.longestMs} ms`);
+				// What was lost comes again after 200 ms at least; that a busy machine can take as long, pings tell apart.
+				assert.ok(result.longestMs < 30_000, `an answer took ${result.longestMs} ms`);
 			}
 			for (const [index, ping] of pings.entries()) {
 				const [from, to] = pairs[index] as readonly [Pod, Pod];
@@ -68,15 +74,13 @@ describe('the life of a cluster', { timeout: 1_100_000 }, () => {
 		};
 	};
 
-	/** Changes the pod template and waits until every node runs the new one. */
-	const rollOut = async (template: object): Promise<void> => {
-		const type = 'application/strategic-merge-patch+json';
-		await cluster.api.json('PATCH', daemonSet, { spec: { template } }, type);
+	/** Returns when every node runs the DaemonSet's template as it is now. */
+	const untilRolledOut = async (): Promise<void> => {
 		type Status = {
 			metadata: { generation: number };
 			status: Record<'observedGeneration' | 'updatedNumberScheduled' | 'numberReady' | 'numberAvailable', number>;
 		};
-		await cluster.eventually('rolled out', 180, async () => {
+		await cluster.eventually('rolled out', 300, async () => {
 			const { metadata, status } = await cluster.api.json<Status>('GET', daemonSet);
 			const done =
 				status.observedGeneration === metadata.generation &&
@@ -103,32 +107,37 @@ describe('the life of a cluster', { timeout: 1_100_000 }, () => {
 	it('a rolling restart loses no packet', async () => {
 		const stop = await startTraffic();
 		const before = await cluster.pods('kube-system', manx);
-		await rollOut({ metadata: { annotations: { 'manx.dev/restarted-at': new Date().toISOString() } } });
+		const annotations = { 'manx.dev/restarted-at': new Date().toISOString() };
+		const template = { metadata: { annotations } };
+		await cluster.api.json('PATCH', daemonSet, { spec: { template } }, 'application/strategic-merge-patch+json');
+		await untilRolledOut();
 		const names = new Set((await cluster.pods('kube-system', manx)).map(({ name }) => name));
 		assert.ok(before.every(({ name }) => !names.has(name)));
 		await stop();
 		await newPodWorks();
 	});
 
-	it('an upgrade to another image loses no packet', async () => {
-		const image = 'manx.dev/manx:next';
-		const { spec } = await cluster.api.json<{
-			spec: { template: { spec: { containers: { name: string; image: string }[] } } };
-		}>('GET', daemonSet);
-		const old = spec.template.spec.containers[0]?.image ?? '';
-		for (const { name } of cluster.state.nodes) {
-			await cluster.output(name, 'ctr', '-n', 'k8s.io', 'images', 'tag', old, image);
+	it('an upgrade to a rebuilt image loses no packet', async () => {
+		const version = `${packageJson.version}-next`;
+		const folder = mkdtempSync(join(tmpdir(), 'manx-next-'));
+		try {
+			const file = join(folder, 'next.tar');
+			await mustRun(process.execPath, [join(import.meta.dirname, '../../src/image/build.ts'), file, version]);
+			await cluster.loadImage(file);
+		} finally {
+			rmSync(folder, { recursive: true });
 		}
 		const stop = await startTraffic();
-		await rollOut({
-			spec: {
-				initContainers: [{ name: 'install', image }],
-				containers: [
-					{ name: 'felix', image },
-					{ name: 'bird', image },
-				],
-			},
-		});
+		const next = manxManifest.replaceAll(imageName, imageNameOf(version));
+		assert.notEqual(next, manxManifest);
+		await cluster.api.apply(next);
+		await untilRolledOut();
+		for (const { name } of await cluster.pods('kube-system', manx)) {
+			for (const container of ['felix', 'bird']) {
+				const { stdout } = await execInPod(cluster.api, `kube-system/${name}/${container}`, ['manx', '--version']);
+				assert.equal(stdout.trim(), version, `${name} ${container}`);
+			}
+		}
 		await stop();
 		await newPodWorks();
 	});
