@@ -19,7 +19,7 @@ export type KubernetesOptions = {
 	readonly log: Logger;
 };
 
-const clock: Clock = {
+export const clock: Clock = {
 	now: () => performance.now(),
 	after: (milliseconds, run) => {
 		const timer = setTimeout(run, milliseconds);

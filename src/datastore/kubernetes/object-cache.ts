@@ -47,10 +47,7 @@ const ourAnnotations = (annotations: unknown): unknown => {
 };
 
 /** `onRefused` is called once for each new reason. */
-export const createObjectCache = (
-	first: Resource,
-	onRefused: (refusal: Refusal) => void = () => {},
-): ObjectCache => {
+export const createObjectCache = (first: Resource, onRefused: (refusal: Refusal) => void = () => {}): ObjectCache => {
 	const kind: Kind = first.kind;
 	let resource = first;
 	const known = new Map<string, ManxObject>();

@@ -198,13 +198,20 @@ export const createReflector = (deps: ReflectorDeps): Reflector => {
 
 	const list = (): void => {
 		const taken: Taken[] = [];
+		// The first of all lists goes on as it comes: what is there is true by itself, and nothing can be gone.
+		const first = !listed && cache.size() === 0;
+		const takeAtOnce = (one: Taken): void => {
+			const change = cache.set(one);
+			if (change !== undefined) deps.onChanges([change]);
+		};
+		let some = false;
 		let stranger = false;
 		const version = listMode === 'cache' ? resourceVersion || '0' : '';
 		const onFailure = (failure: Failure, paging: boolean): void => {
 			// An expired continue: pages take too long here, so all at once. What breaks off may be too long for one answer.
 			if (failure.code === 410 && paging) listMode = 'whole';
 			else if ([400, 410].includes(failure.code) || failure.tooLarge) listMode = 'pages';
-			else if (failure.type === 'unreachable' && taken.length > 0) listMode = 'pages';
+			else if (failure.type === 'unreachable' && some) listMode = 'pages';
 			failed(failure);
 		};
 		const onDone = (end: ListEnd, paging: boolean): void => {
@@ -219,7 +226,7 @@ export const createReflector = (deps: ReflectorDeps): Reflector => {
 			mustList = mustCheck = false;
 			listMode = 'cache';
 			missingSince = undefined;
-			take(cache.replace(taken));
+			take(first ? [] : cache.replace(taken));
 			go();
 		};
 		const page = (token: string): void => {
@@ -234,7 +241,9 @@ export const createReflector = (deps: ReflectorDeps): Reflector => {
 					item: (raw) =>
 						guard.heard(() => {
 							const one = cache.read(raw);
+							some = true;
 							if (one === undefined) stranger = true;
+							else if (first) takeAtOnce(one);
 							else taken.push(one);
 						}),
 					done: (end) => guard.heard(() => onDone(end, token !== '')),
