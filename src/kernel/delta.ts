@@ -18,9 +18,15 @@ export type Delta<V> = {
 	/** Everything the kernel has. Returns the keys that were believed otherwise (all unknown ones at the first load). */
 	readonly load: (read: ReadonlyMap<string, V>) => readonly string[];
 	/** Keys to add or change, in the order they became so. */
-	readonly toWrite: ReadonlySet<string>;
-	/** Keys to delete; empty while sweeping is off. */
-	readonly toDelete: () => ReadonlySet<string>;
+	readonly toWrite: {
+		readonly size: number;
+		readonly has: (key: string) => boolean;
+		readonly keys: () => Iterable<string>;
+	};
+	/** Keys to delete; none while sweeping is off. */
+	readonly toDelete: Delta<V>['toWrite'];
+	/** What is to be done about a key; undefined: nothing (any more). */
+	readonly todo: (key: string) => { readonly wanted: V | undefined; readonly actual: V | undefined } | undefined;
 	readonly pending: () => number;
 	/** Whether an actual object bears the tag. */
 	readonly tagged: (tag: string) => boolean;
@@ -35,15 +41,22 @@ export type DeltaOptions<V> = {
 	readonly tagsOf?: (value: V, visit: (tag: string) => void) => void;
 };
 
-const none: ReadonlySet<string> = new Set();
+const nobody: ReadonlySet<string> = new Set();
+/** In the place of what the kernel has under a key: nothing. */
+const nothing = Symbol('nothing');
 
+/**
+ * Nearly all keys are as wanted nearly always, so what the kernel has is kept for the others only; where it is equal, the
+ * wanted value stands for both.
+ */
 export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: DeltaOptions<V>): Delta<V> => {
 	const wanted = new Map<string, V>();
-	const actual = new Map<string, V>();
+	/** Keys wanted and not so in the kernel, with what it has. */
+	const toWrite = new Map<string, V | typeof nothing>();
+	/** What the kernel has and nobody wants. */
+	const unwanted = new Map<string, V>();
 	/** Found in the kernel and not ours (onlyWanted). */
 	const strangers = new Map<string, V>();
-	const toWrite = new Set<string>();
-	const unwanted = new Set<string>();
 	const tags = new Map<string, number>();
 	let touched: Set<string> | undefined;
 	let sweeping = false;
@@ -56,55 +69,86 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 		if (left > 0) tags.set(name, left);
 		else tags.delete(name);
 	};
-	const putActual = (key: string, value: V | undefined): void => {
-		if (tagsOf !== undefined) {
-			const before = actual.get(key);
-			if (before === value) return;
-			if (before !== undefined) tagsOf(before, untag);
-			if (value !== undefined) tagsOf(value, tag);
-		}
-		if (value === undefined) actual.delete(key);
-		else actual.set(key, value);
-	};
 
-	// Sets and maps that are empty are not asked: at ten thousands of keys a pass each look-up counts.
-	const classify = (key: string, want: V | undefined, have: V | undefined): void => {
-		if (want === undefined) {
-			if (toWrite.size > 0) toWrite.delete(key);
-			if (have !== undefined) unwanted.add(key);
-			else if (unwanted.size > 0) unwanted.delete(key);
-			return;
-		}
-		if (unwanted.size > 0) unwanted.delete(key);
-		if (have !== want && (have === undefined || !equal(want, have))) toWrite.add(key);
-		else if (toWrite.size > 0) toWrite.delete(key);
+	// Maps that are empty are not asked: at ten thousands of keys a pass each look-up counts.
+	const actualOf = (key: string, want: V | undefined): V | undefined => {
+		const other = toWrite.size > 0 ? toWrite.get(key) : undefined;
+		if (other !== undefined) return other === nothing ? undefined : (other as V);
+		return want ?? (unwanted.size > 0 ? unwanted.get(key) : undefined);
 	};
-	const put = (key: string, value: V | undefined): void => {
+	/** What the kernel has under a key is `have` now and was `before`, and `want` is wanted. */
+	const note = (key: string, want: V | undefined, have: V | undefined, before: V | undefined): void => {
+		const same = want !== undefined && have !== undefined && (have === want || equal(want, have));
+		const now = same ? want : have;
+		if (tagsOf !== undefined && now !== before) {
+			if (before !== undefined) tagsOf(before, untag);
+			if (now !== undefined) tagsOf(now, tag);
+		}
+		if (want !== undefined && !same) toWrite.set(key, have ?? nothing);
+		else if (toWrite.size > 0) toWrite.delete(key);
+		if (want === undefined && have !== undefined) unwanted.set(key, have);
+		else if (unwanted.size > 0) unwanted.delete(key);
+	};
+	const observe = (key: string, have: V | undefined): void => {
 		const want = wanted.get(key);
-		if (!onlyWanted || want !== undefined || actual.has(key)) {
-			putActual(key, value);
-			classify(key, want, value);
-		} else if (value === undefined) strangers.delete(key);
-		else strangers.set(key, value);
+		const before = actualOf(key, want);
+		if (!onlyWanted || want !== undefined || before !== undefined) note(key, want, have, before);
+		else if (have === undefined) strangers.delete(key);
+		else strangers.set(key, have);
 	};
 	const set = (value: V): void => {
 		const key = keyOf(value);
+		const before = actualOf(key, wanted.get(key));
 		wanted.set(key, value);
 		const found = strangers.size > 0 ? strangers.get(key) : undefined;
-		if (found !== undefined) {
-			strangers.delete(key);
-			putActual(key, found);
-		}
-		classify(key, value, actual.size > 0 ? actual.get(key) : undefined);
+		if (found !== undefined) strangers.delete(key);
+		note(key, value, found ?? before, before);
 	};
 	const remove = (key: string): void => {
-		if (wanted.delete(key)) classify(key, undefined, actual.get(key));
+		const before = actualOf(key, wanted.get(key));
+		if (wanted.delete(key)) note(key, undefined, before, before);
+	};
+
+	function* entries(): Generator<[string, V], undefined> {
+		for (const [key, want] of wanted) {
+			const have = actualOf(key, want);
+			if (have !== undefined) yield [key, have];
+		}
+		yield* unwanted;
+	}
+	function* part<T>(of: (entry: [string, V]) => T): Generator<T, undefined> {
+		for (const entry of entries()) yield of(entry);
+	}
+	const actual: ReadonlyMap<string, V> = {
+		get size() {
+			let missing = 0;
+			for (const other of toWrite.values()) if (other === nothing) missing++;
+			return wanted.size - missing + unwanted.size;
+		},
+		get: (key) => actualOf(key, wanted.get(key)),
+		has: (key) => actualOf(key, wanted.get(key)) !== undefined,
+		keys: () => part(([key]) => key),
+		values: () => part(([, value]) => value),
+		entries,
+		[Symbol.iterator]: entries,
+		forEach: (visit) => {
+			for (const [key, value] of entries()) visit(value, key, actual);
+		},
 	};
 
 	return {
 		wanted,
 		actual,
 		toWrite,
+		get toDelete() {
+			return sweeping ? unwanted : nobody;
+		},
+		todo: (key) => {
+			const other = toWrite.get(key);
+			if (other !== undefined) return { wanted: wanted.get(key), actual: other === nothing ? undefined : (other as V) };
+			const left = sweeping ? unwanted.get(key) : undefined;
+			return left === undefined ? undefined : { wanted: undefined, actual: left };
+		},
 		set,
 		delete: remove,
 		replace: (values) => {
@@ -120,35 +164,30 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 		},
 		observe: (key, value) => {
 			touched?.add(key);
-			put(key, value);
+			observe(key, value);
 		},
 		beginLoad: () => {
 			touched = new Set();
 		},
 		load: (read) => {
-			const newer = touched ?? none;
+			const newer = touched ?? nobody;
 			touched = undefined;
 			const changed: string[] = [];
-			const known = [...actual.keys(), ...strangers.keys()];
-			for (const key of known) {
-				if (read.has(key) || newer.has(key)) continue;
-				if (actual.has(key)) changed.push(key);
-				put(key, undefined);
+			const lost = (key: string): boolean => !read.has(key) && !newer.has(key);
+			for (const key of [...strangers.keys()].filter(lost)) strangers.delete(key);
+			for (const key of [...part(([key]) => key)].filter(lost)) {
+				changed.push(key);
+				observe(key, undefined);
 			}
 			for (const [key, value] of read) {
 				if (newer.has(key)) continue;
 				const believed = actual.get(key);
-				if (believed !== undefined && equal(believed, value)) {
-					// What is read says more than what was written (which device a gateway resolved to).
-					putActual(key, value);
-					continue;
-				}
-				put(key, value);
+				if (believed !== undefined && (believed === value || equal(believed, value))) continue;
+				observe(key, value);
 				if (actual.has(key)) changed.push(key);
 			}
 			return changed;
 		},
-		toDelete: () => (sweeping ? unwanted : none),
 		tagged: (name) => tags.has(name),
 		pending: () => toWrite.size + (sweeping ? unwanted.size : 0),
 	};

@@ -183,9 +183,9 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 			? resource
 			: {
 					...resource,
-					read: () => {
+					read: (believed) => {
 						links.clear();
-						return resource.read();
+						return resource.read(believed);
 					},
 				};
 	const settled = async (): Promise<void> => {

@@ -22,7 +22,8 @@ export type Outcome = KernelError | 'untouched' | undefined;
 export type Resource<V> = DeltaOptions<V> & {
 	/** For logs: `routes of protocol 173 and metric 173`. */
 	readonly name: string;
-	readonly read: () => Promise<ReadonlyMap<string, V> | KernelError>;
+	/** Where what is read is what is `believed` to be there, that should be given back, so that nothing is kept twice. */
+	readonly read: (believed: (key: string) => V | undefined) => Promise<ReadonlyMap<string, V> | KernelError>;
 	/** Carries the changes out; one outcome each. A deletion of what is not there is done. */
 	readonly write: (changes: readonly Change<V>[]) => Promise<readonly Outcome[]>;
 	/** Splits writes: those for which it says true go first (what the others stand on). */
@@ -56,7 +57,7 @@ export const createReconciler = <V>(
 	let heard: Set<string> | undefined;
 	/** Keys that notifications made differ from what is wanted, not yet told to anybody. */
 	const drifted = new Set<string>();
-	const differs = (key: string): boolean => delta.toWrite.has(key) || delta.toDelete().has(key);
+	const differs = (key: string): boolean => delta.toWrite.has(key) || delta.toDelete.has(key);
 	const tellDrift = (keys: Iterable<string>): void => {
 		const list = [...keys];
 		if (list.length === 0) return;
@@ -79,7 +80,7 @@ export const createReconciler = <V>(
 		const before = known;
 		known = 'known';
 		delta.beginLoad();
-		const read = await resource.read();
+		const read = await resource.read((key) => delta.actual.get(key));
 		await settled();
 		if (!(read instanceof Map)) {
 			known = before === 'never' ? 'never' : 'doubtful';
@@ -94,7 +95,7 @@ export const createReconciler = <V>(
 
 	const carryOut = async (
 		keys: readonly string[],
-		stillTodo: (key: string) => boolean,
+		deletions: boolean,
 		done: string[],
 		failed: Map<string, KernelError>,
 	): Promise<void> => {
@@ -102,8 +103,9 @@ export const createReconciler = <V>(
 			const changes: Change<V>[] = [];
 			for (let i = from; i < Math.min(from + chunk, keys.length); i++) {
 				const key = keys[i] as string;
-				if (!stillTodo(key)) continue;
-				changes.push({ key, wanted: delta.wanted.get(key), actual: delta.actual.get(key) });
+				const todo = delta.todo(key);
+				if (todo === undefined || (todo.wanted === undefined) !== deletions) continue;
+				changes.push({ key, wanted: todo.wanted, actual: todo.actual });
 			}
 			if (changes.length === 0) continue;
 			heard = new Set();
@@ -133,7 +135,7 @@ export const createReconciler = <V>(
 			const error = await load();
 			if (!Array.isArray(error)) {
 				// Blind writes could hit what is not ours: nothing is done until the kernel can be read.
-				for (const key of [...delta.toWrite, ...delta.toDelete()]) failed.set(key, error as KernelError);
+				for (const key of [...delta.toWrite.keys(), ...delta.toDelete.keys()]) failed.set(key, error as KernelError);
 				return { written, deleted, failed };
 			}
 		}
@@ -142,13 +144,13 @@ export const createReconciler = <V>(
 		const { first } = resource;
 		const early: string[] = [];
 		const late: string[] = [];
-		for (const key of delta.toWrite) {
+		for (const key of delta.toWrite.keys()) {
 			const value = delta.wanted.get(key);
 			if (first === undefined || value === undefined || first(value)) early.push(key);
 			else late.push(key);
 		}
-		for (const keys of [early, late]) await carryOut(keys, (key) => delta.toWrite.has(key), written, failed);
-		await carryOut([...delta.toDelete()], (key) => delta.toDelete().has(key), deleted, failed);
+		for (const keys of [early, late]) await carryOut(keys, false, written, failed);
+		await carryOut([...delta.toDelete.keys()], true, deleted, failed);
 		return { written, deleted, failed };
 	};
 

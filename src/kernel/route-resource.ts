@@ -52,6 +52,9 @@ const put = (routes: Map<string, Route>, route: Route): void => {
 /** Tag of routes by a gateway alone: which device the kernel chose is not known until the next read. */
 export const anyDevice = '';
 
+/** Reading it back would tell nothing more. */
+const saysAll = ({ nextHops }: Route): boolean => nextHops.every((hop) => hop.dev !== undefined);
+
 type Task = Change<Route>;
 
 const modeOf = ({ wanted, actual }: Task): 'add' | 'replace' | 'delete' =>
@@ -142,14 +145,18 @@ export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Ow
 		},
 		// Gateways are reached by on-link routes, so these go first.
 		first: (route) => route.nextHops.every((hop) => hop.via === undefined),
-		read: async () => {
+		read: async (believed) => {
 			const routes = new Map<string, Route>();
 			for (const family of [4, 6] as const) {
 				const some = new Map<string, Route>();
 				const begin = (): ((route: Route) => void) => {
 					some.clear();
 					return (route) => {
-						if (route.metric === owner.metric) put(some, route);
+						if (route.metric !== owner.metric) return;
+						const known = believed(route.dst);
+						if (known !== undefined && saysAll(known) && sameRoute(known, route) && !some.has(known.dst)) {
+							some.set(known.dst, known);
+						} else put(some, route);
 					};
 				};
 				const error = await dumpRoutes(socket, links, family, owner.protocol, begin);
