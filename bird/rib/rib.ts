@@ -10,6 +10,7 @@ import { createDecision } from './decision.ts';
 import { createExporters } from './export.ts';
 import { createJudgeImport, importAnswer, type JudgeImport } from './imports.ts';
 import { createLocRib } from './loc-rib.ts';
+import { createPathIds } from './path-ids.ts';
 import type { Decision, Path, PathSource, Rib, RibPeer } from './types.ts';
 
 /**
@@ -95,17 +96,10 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 		interfacesOf,
 		...(clusterId === undefined ? {} : { clusterId }),
 	});
-	/** Path identifiers we give, by where a path is from; never given twice. */
-	const pathIds = new Map<string, number>();
-	const idOf = ({ source, pathId }: Path): number => {
-		const key = `${source.peer} ${pathId ?? ''}`;
-		let id = pathIds.get(key);
-		if (id === undefined) {
-			id = pathIds.size + 1;
-			pathIds.set(key, id);
-		}
-		return id;
-	};
+	function* livePaths(): Iterable<Path> {
+		for (const entry of entries.values()) yield* entry.paths;
+	}
+	const idOf = createPathIds(livePaths);
 	const pathsOf = (prefix: string): readonly Path[] => {
 		const entry = entries.get(prefix);
 		const chosen = entry?.decision?.multipath ?? noPaths;
@@ -258,7 +252,10 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 
 		nextHops: () => {
 			if (nextHopSet === undefined) {
-				nextHopSet = new Set([...peers.values()].flatMap((peer) => [...peer.in.nextHops.keys()]));
+				const used = new Set([...peers.values()].flatMap((peer) => [...peer.in.nextHops.keys()]));
+				// The resolver follows these alone, and tells the metric of one that comes back.
+				for (const nextHop of metrics.keys()) if (!used.has(nextHop)) metrics.delete(nextHop);
+				nextHopSet = used;
 			}
 			return nextHopSet;
 		},
