@@ -7,7 +7,7 @@ import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Logger } from '../src/logging.ts';
 import type { Family } from '../src/net/ip.ts';
 import type { Attachment } from './attachment.ts';
-import { createPolicyCalc, type LocalPod } from './calc/index.ts';
+import { createPolicyCalc, type LocalPod, type PolicyObject } from './calc/index.ts';
 import { createCniServer } from './cni/server.ts';
 import { type Cni, createCni } from './cni/verbs.ts';
 import type { WiringDeps } from './cni/wiring.ts';
@@ -76,6 +76,8 @@ export type FelixStatus = {
 	/** Since start, because policies no longer allowed them. */
 	readonly connectionsEnded: number;
 	readonly problems: readonly Problem[];
+	/** What is worth knowing and keeps nothing from working, in sentences. */
+	readonly warnings: readonly string[];
 	readonly lastError: string;
 };
 
@@ -162,6 +164,12 @@ export const createFelix = ({
 		pods.wake();
 	};
 
+	/** Only of this node's pods does anybody ask for it: for 100,000 others it would be 6 MB. */
+	const withoutUID = (object: PolicyObject): PolicyObject =>
+		object.kind !== 'Pod' || object.spec.nodeName === nodeName
+			? object
+			: { ...object, metadata: { ...object.metadata, uid: '' } };
+
 	const take = (change: ObjectChange): 'nodes' | 'other' => {
 		const kind = change.type === 'set' ? change.object.kind : change.kind;
 		const key = change.type === 'set' ? keyOf(change.object.metadata) : change.key;
@@ -175,6 +183,7 @@ export const createFelix = ({
 			network.setConfiguration(object?.kind === 'BGPConfiguration' ? object : undefined);
 			return 'nodes';
 		}
+		const strayed = kind === 'Pod' && network.setPod(key, object?.kind === 'Pod' ? object : undefined);
 		if (kind === 'Pod') onPod(key, object?.kind === 'Pod' ? object : undefined);
 		if (kind === 'NetworkPolicy') {
 			if (object === undefined) policies.delete(key);
@@ -182,11 +191,11 @@ export const createFelix = ({
 		}
 		if (kind === 'Pod' || kind === 'Namespace' || kind === 'NetworkPolicy') {
 			if (object === undefined) calc.delete(kind, key);
-			else if (object.kind === kind) calc.set(object as Parameters<typeof calc.set>[0]);
+			else if (object.kind === kind) calc.set(withoutUID(object as PolicyObject));
 			if (object?.kind === 'Pod' && object.spec.nodeName === nodeName) remember(object);
 			if (object?.kind === 'Namespace') cni?.remember(key);
 		}
-		return 'other';
+		return strayed ? 'nodes' : 'other';
 	};
 
 	const keyOfAttachment = (attachment: Attachment): string => `${attachment.podNamespace}/${attachment.podName}`;
@@ -229,10 +238,8 @@ export const createFelix = ({
 					{
 						policy: calc.state,
 						settings: renderSettings,
-						podNetworks: network.podNetworks(),
-						localPodCIDRs: network.podCIDRs(),
 						nonMasqueradeCIDRs: settings.nonMasqueradeCIDRs,
-						...network.routes(),
+						...network.desired(attachments),
 					},
 					attachments,
 				),
@@ -258,6 +265,7 @@ export const createFelix = ({
 				clock: { now: Date.now },
 				inSync: () => inSync,
 				podCIDRs: network.podCIDRs,
+				takenElsewhere: network.taken,
 				mtu: () => (settings.mtu > 0 ? settings.mtu : network.uplinkMtu()),
 				waitForPod: pods.waitFor,
 				lastKnown: calc.lastKnown,
@@ -339,6 +347,7 @@ export const createFelix = ({
 			policies: policies.size,
 			connectionsEnded: ender.status().ended,
 			problems: network.problems(),
+			warnings: network.warnings(),
 			lastError: dataplane?.status().lastError ?? '',
 		}),
 		explain,

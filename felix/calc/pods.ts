@@ -1,5 +1,5 @@
 /** Pods and namespaces as they come and go, brought to what selectors and sets need to know of them. */
-import { keyOf, type Namespace, type Pod } from '../../src/api/objects.ts';
+import { type ContainerPort, keyOf, type Namespace, type Pod } from '../../src/api/objects.ts';
 import { createAddressOwners } from './address-owners.ts';
 import { contribute, type NamespaceRecord, type PodRecord } from './records.ts';
 import { createSelections, type Selections } from './selections.ts';
@@ -21,9 +21,9 @@ export type Pods = {
 };
 
 const none: readonly never[] = [];
-const finished = (pod: Pod): boolean => pod.status.phase === 'Succeeded' || pod.status.phase === 'Failed';
+const finished = (phase: PodRecord['phase']): boolean => phase === 'Succeeded' || phase === 'Failed';
 
-const samePorts = (a: PodRecord['ports'], b: PodRecord['ports']): boolean =>
+const samePorts = (a: readonly ContainerPort[], b: readonly ContainerPort[]): boolean =>
 	a === b ||
 	(a.length === b.length &&
 		a.every((port, i) => {
@@ -32,6 +32,10 @@ const samePorts = (a: PodRecord['ports'], b: PodRecord['ports']): boolean =>
 				port.name === other?.name && port.containerPort === other.containerPort && port.protocol === other.protocol
 			);
 		}));
+
+/** What is known of a pod from the API. */
+type Seen = Pick<PodRecord, 'spec' | 'phase' | 'podIPs' | 'labels'>;
+const unseen: Seen = { spec: undefined, phase: 'Pending', podIPs: none, labels: undefined };
 
 /** `homeChanged`: a local pod came, went, or its list of policies may have changed. */
 export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
@@ -80,16 +84,18 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 		const record: PodRecord = {
 			key,
 			namespace,
-			object: undefined,
+			spec: undefined,
+			phase: 'Pending',
+			podIPs: none,
+			uid: '',
 			inAPI: false,
 			local: undefined,
 			eligible: false,
 			labels: undefined,
-			ports: none,
 			claims: none,
 			rank: 0,
 			owned: none,
-			selections: [],
+			selections: none,
 			homes: undefined,
 		};
 		pods.set(key, record);
@@ -97,26 +103,26 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 		return record;
 	};
 
-	/** Brings everything derived from a pod's object and wiring up to date. */
-	const refresh = (pod: PodRecord): void => {
-		const { object, local } = pod;
+	/** Brings everything derived from what is seen of a pod, and from its wiring, up to date. */
+	const refresh = (pod: PodRecord, { spec, phase, podIPs, labels }: Seen): void => {
+		const { local } = pod;
 		const before = { eligible: pod.eligible, labels: pod.labels };
-		pod.eligible = object ? !object.spec.hostNetwork && !finished(object) : local !== undefined;
-		pod.labels = object?.metadata.labels;
+		pod.phase = phase;
+		pod.podIPs = podIPs;
+		pod.labels = labels;
+		pod.eligible = spec ? !spec.hostNetwork && !finished(phase) : local !== undefined;
 
-		const claims = local?.addresses ?? (pod.eligible ? (object?.status.podIPs ?? none) : none);
-		const rank = (pod.eligible ? 4 : 0) + (local ? 2 : 0) + (object?.status.phase === 'Running' ? 1 : 0);
+		const claims = local?.addresses ?? (pod.eligible ? podIPs : none);
+		const rank = (pod.eligible ? 4 : 0) + (local ? 2 : 0) + (phase === 'Running' ? 1 : 0);
 		// All losses before any gain: both pods may be in the same set.
 		const changed = owners.claim(pod, claims, rank);
 		for (const one of changed) contribute(one, false);
 		for (const one of changed) one.owned = owners.ownedBy(one);
 		for (const one of changed) contribute(one, true);
-		const ports = object?.spec.ports ?? none;
-		if (!samePorts(ports, pod.ports)) {
-			contribute(pod, false);
-			pod.ports = ports;
-			contribute(pod, true);
-		}
+		const portsChanged = !samePorts(spec?.ports ?? none, pod.spec?.ports ?? none);
+		if (portsChanged) contribute(pod, false);
+		pod.spec = spec;
+		if (portsChanged) contribute(pod, true);
 
 		const known = before.eligible && pod.eligible && pod.labels !== undefined;
 		if (!known || before.labels === undefined) selections.podChanged(pod);
@@ -124,8 +130,7 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 	};
 
 	const settlePod = (pod: PodRecord): void => {
-		if (!pod.inAPI && !pod.local) pod.object = undefined;
-		refresh(pod);
+		refresh(pod, !pod.inAPI && !pod.local ? unseen : pod);
 		if (pod.inAPI || pod.local) return;
 		pods.delete(pod.key);
 		pod.namespace.pods.delete(pod);
@@ -133,27 +138,23 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 	};
 
 	/** A pod that is not in the API, or whose namespace is not, is what an earlier felix last knew of it. */
-	const recall = ({ key, namespace, object }: PodRecord, known: LastKnown): Pod => {
+	const recall = (pod: PodRecord, known: LastKnown): Seen => {
+		const { namespace } = pod;
 		if (namespace.object === undefined && namespace.labels === undefined && known.namespaceLabels !== undefined) {
 			namespace.labels = known.namespaceLabels;
 			selections.namespaceLabelsChanged(namespace, undefined);
 		}
-		if (object !== undefined) return object;
+		if (pod.spec !== undefined) return pod;
 		const { uid, labels, ports, phase } = known;
-		const name = key.slice(namespace.name.length + 1);
-		return {
-			kind: 'Pod',
-			metadata: { namespace: namespace.name, name, uid, labels, annotations: {}, creationTimestamp: '' },
-			spec: { nodeName: '', hostNetwork: false, ports },
-			status: { phase, podIPs: none },
-		};
+		pod.uid = uid;
+		return { spec: { nodeName: '', hostNetwork: false, ports }, phase, podIPs: none, labels };
 	};
 
-	const infoOf = ({ key, local, object, eligible }: PodRecord): PodInfo => ({
+	const infoOf = ({ key, local, spec, podIPs, eligible }: PodRecord): PodInfo => ({
 		key,
-		addresses: local?.addresses ?? object?.status.podIPs ?? none,
+		addresses: local?.addresses ?? podIPs,
 		local: local !== undefined,
-		nodeName: object?.spec.nodeName ?? '',
+		nodeName: spec?.nodeName ?? '',
 		eligible,
 	});
 
@@ -164,21 +165,14 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			return pod && infoOf(pod);
 		},
 		port: (key, protocol, name) =>
-			pods.get(key)?.ports.find((port) => port.name === name && port.protocol === protocol)?.containerPort,
+			pods.get(key)?.spec?.ports.find((port) => port.name === name && port.protocol === protocol)?.containerPort,
 		lastKnown: (key) => {
 			const pod = pods.get(key);
-			if (pod?.object === undefined) return undefined;
-			const { metadata, spec, status } = pod.object;
-			// Never wired.
-			if (spec.hostNetwork) return undefined;
-			const { labels } = pod.namespace;
-			return {
-				uid: metadata.uid,
-				labels: metadata.labels,
-				ports: spec.ports,
-				phase: status.phase,
-				...(labels === undefined ? {} : { namespaceLabels: labels }),
-			};
+			// One in the host's network was never wired.
+			if (pod?.spec === undefined || pod.labels === undefined || pod.spec.hostNetwork) return undefined;
+			const { uid, labels, spec, phase, namespace } = pod;
+			const namespaceLabels = namespace.labels;
+			return { uid, labels, ports: spec.ports, phase, ...(namespaceLabels && { namespaceLabels }) };
 		},
 		podAt: (address) => {
 			const pod = owners.ownerOf(address);
@@ -186,9 +180,10 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 		},
 		setPod: (object) => {
 			const pod = podOf(keyOf(object.metadata));
-			pod.object = object;
+			const { metadata, spec, status } = object;
+			pod.uid = metadata.uid;
 			pod.inAPI = true;
-			refresh(pod);
+			refresh(pod, { spec, phase: status.phase, podIPs: status.podIPs, labels: metadata.labels });
 		},
 		deletePod: (key) => {
 			const pod = pods.get(key);
@@ -212,8 +207,7 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			const wasLocal = pod.local !== undefined;
 			pod.local = local;
 			if (!wasLocal) pod.namespace.localPods++;
-			if (local.lastKnown !== undefined) pod.object = recall(pod, local.lastKnown);
-			refresh(pod);
+			refresh(pod, local.lastKnown === undefined ? pod : recall(pod, local.lastKnown));
 			if (wasLocal) return;
 			selections.podChanged(pod);
 			homeChanged(pod);

@@ -1,5 +1,5 @@
 /** The calculation's own records: what it knows of pods, namespaces and selections, linked both ways. */
-import type { ContainerPort, Labels, Namespace, Pod, Protocol } from '../../src/api/objects.ts';
+import type { Labels, Namespace, Pod, Protocol } from '../../src/api/objects.ts';
 import { type Family, familyOf } from '../../src/net/ip.ts';
 import type { LabelIndex } from './label-index.ts';
 import type { MemberSet } from './member-set.ts';
@@ -19,6 +19,8 @@ export type Selection = {
 	readonly selector: Selector;
 	readonly local: boolean;
 	readonly pods: Set<PodRecord>;
+	/** The list of selections of a pod that only this one takes. */
+	readonly alone: readonly Selection[];
 	/** Keys of the policies whose podSelector this is. */
 	readonly policies: Set<string>;
 	addresses: FamilySets | undefined;
@@ -51,21 +53,26 @@ export type NamespaceRecord = {
 export type PodRecord = {
 	readonly key: string;
 	readonly namespace: NamespaceRecord;
-	/** As last seen: kept without being in the API while the pod is wired. */
-	object: Pod | undefined;
+	/**
+	 * As last seen, without the object around it: a node knows all pods of the cluster. Kept without being in the API while
+	 * the pod is wired; undefined: never seen.
+	 */
+	spec: Pod['spec'] | undefined;
+	phase: Pod['status']['phase'];
+	podIPs: readonly string[];
+	uid: string;
 	inAPI: boolean;
 	local: LocalPod | undefined;
 	/** Whether selectors may take it: not hostNetwork, not finished. */
 	eligible: boolean;
 	labels: Labels | undefined;
-	ports: readonly ContainerPort[];
 	/** Addresses it says are its own, and how good that word is. */
 	claims: readonly string[];
 	rank: number;
 	/** The claims it prevailed with. */
 	owned: readonly string[];
-	/** In no order; a list, since an empty Set for each of 100,000 pods costs 20 MB. */
-	readonly selections: Selection[];
+	/** In no order. Never changed in place: most pods share theirs (`alone`), where a Set each would be 20 MB. */
+	selections: readonly Selection[];
 	homes: { readonly ingress: Home; readonly egress: Home } | undefined;
 };
 
@@ -78,7 +85,7 @@ export const contributeTo = (selection: Selection, pod: PodRecord, present: bool
 		const family = familyOf(address);
 		if (selection.addresses) change(selection.addresses[family], address);
 		if (selection.namedPorts.size === 0) continue;
-		for (const { name, protocol, containerPort } of pod.ports) {
+		for (const { name, protocol, containerPort } of pod.spec?.ports ?? []) {
 			const sets = selection.namedPorts.get(portKey(protocol, name));
 			if (sets) change(sets[family], `${address},${protocol.toLowerCase()}:${containerPort}`);
 		}

@@ -33,6 +33,8 @@ export type SelectionsNeeds = {
 	readonly policiesChanged: (pod: PodRecord) => void;
 };
 
+const none: readonly never[] = [];
+
 export const createSelections = (needs: SelectionsNeeds): Selections => {
 	const { namespaces, namespaceOf, namespaceReleased, policiesChanged } = needs;
 	const scopes = new Map<string, Scope>();
@@ -43,12 +45,13 @@ export const createSelections = (needs: SelectionsNeeds): Selections => {
 	const join = (selection: Selection, pod: PodRecord): void => {
 		if (selection.pods.has(pod)) return;
 		selection.pods.add(pod);
-		pod.selections.push(selection);
+		pod.selections = pod.selections.length === 0 ? selection.alone : [...pod.selections, selection];
 		contributeTo(selection, pod, true);
 		if (selection.policies.size > 0) policiesChanged(pod);
 	};
 	const forget = (pod: PodRecord, selection: Selection): void => {
-		pod.selections.splice(pod.selections.indexOf(selection), 1);
+		const rest = pod.selections.filter((other) => other !== selection);
+		pod.selections = rest.length > 1 ? rest : (rest[0]?.alone ?? none);
 	};
 	const leave = (selection: Selection, pod: PodRecord): void => {
 		if (!selection.pods.delete(pod)) return;
@@ -130,17 +133,20 @@ export const createSelections = (needs: SelectionsNeeds): Selections => {
 				return known;
 			}
 			const scope = scopeOf(wanted.namespace);
+			const alone: Selection[] = [];
 			const selection: Selection = {
 				key,
 				scope,
 				selector: wanted.pods,
 				local: wanted.local,
 				pods: new Set(),
+				alone,
 				policies: new Set(),
 				addresses: undefined,
 				namedPorts: new Map(),
 				users: 1,
 			};
+			alone.push(selection);
 			selections.set(key, selection);
 			scope.selections.add(selection);
 			(wanted.local ? scope.localIndex : scope.index).add(selection, wanted.pods);
@@ -184,7 +190,7 @@ export const createSelections = (needs: SelectionsNeeds): Selections => {
 			}
 		},
 		podChanged: (pod) => {
-			for (const selection of [...pod.selections]) settle(selection, pod);
+			for (const selection of pod.selections) settle(selection, pod);
 			for (const scope of pod.namespace.scopes) enterScope(scope, pod);
 		},
 	};

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import fc from 'fast-check';
-import { verdict } from '../../felix/calc/index.ts';
+import { type Packet, verdict } from '../../felix/calc/index.ts';
 import { keyOf, type Protocol } from '../../src/api/objects.ts';
 import { familyOf } from '../../src/net/ip.ts';
 import { makeNamespace, makePod, naiveVerdict, policyArbitrary, type World } from '../property/calc-world.ts';
@@ -98,6 +98,8 @@ for (const backend of ['legacy', 'nft'] as const) {
 			node,
 			podNetworks: ['10.0.0.0/24', 'fd00::/64'],
 			localPodCIDRs: ['10.0.0.0/30', 'fd00::/125'],
+			// So low that groups of these few policies have rules of every kind.
+			limits: { rules: 2, members: 4 },
 		});
 		after(() => rig.stop());
 		for (const [key, addresses] of local) rig.calc.setLocalPod({ key, addresses });
@@ -115,10 +117,13 @@ for (const backend of ['legacy', 'nft'] as const) {
 				const arrivals = await rig.shoot(shots);
 				const states = { 4: rig.calc.state(4), 6: rig.calc.state(6) };
 				for (const [i, shot] of shots.entries()) {
-					const { sourcePort: _, destinationPort, ...ends } = shot;
+					const { source, destination, destinationPort } = shot;
+					const protocol = shot.protocol as Packet['protocol'];
 					const fromNode = node.includes(shot.source);
 					const packet = {
-						...ends,
+						source,
+						destination,
+						protocol,
 						...(shot.protocol !== 'ICMP' && { destinationPort }),
 						...(fromNode && { fromNode }),
 					};

@@ -6,7 +6,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { type Backend, createChains, createIpsets, parseSave, type Run } from 'iptables-wrapper';
-import { createPolicyCalc, type PolicyCalc } from '../../felix/calc/index.ts';
+import { createPolicyCalc, type MergeLimits, type PolicyCalc } from '../../felix/calc/index.ts';
 import { renderRuleset, staticSets } from '../../felix/render/index.ts';
 import type { Kernel } from '../../src/kernel/kernel.ts';
 import { openKernel } from '../../src/kernel/open-kernel.ts';
@@ -25,6 +25,8 @@ export type RigOptions = {
 	readonly podNetworks: readonly string[];
 	readonly localPodCIDRs: readonly string[];
 	readonly masquerade?: boolean;
+	/** From where on rules are merged. */
+	readonly limits?: MergeLimits;
 };
 
 /** A packet and where it starts; `RawPacket.number` is given by the rig. */
@@ -150,7 +152,7 @@ export const startRig = (options: RigOptions): Rig => {
 		spawnSync('ip', ['netns', 'exec', names.node, 'conntrack', '-F']);
 	};
 
-	const calc = createPolicyCalc();
+	const calc = createPolicyCalc(options.limits);
 	const chainsOf = (family: Family) => createChains({ family, backend, prefix: 'MANX-', run });
 	const chains = { 4: chainsOf(4), 6: chainsOf(6) };
 	const ipsets = createIpsets({ prefix: 'manx-', run });
