@@ -3,8 +3,8 @@ import type { Route } from '../src/kernel/kernel.ts';
 import { canonicalAddress, contains, type Family, familyOf, parseAddress, parseCidr } from '../src/net/ip.ts';
 import type { Direction } from './calc/compile-policy.ts';
 import type { PodInfo, PolicyCalc, PolicyRule, PolicyState } from './calc/types.ts';
-import { type Packet, type Reason, verdict } from './calc/verdict.ts';
-import { chain, groupChain, indexInChain } from './render/index.ts';
+import { type Packet, type Reason, setOf, verdict } from './calc/verdict.ts';
+import { chain, groupChain, indexInChain, mergedWith } from './render/index.ts';
 
 /**
  * What becomes of a packet on this node, and why: the evaluator's verdict in words, the route, and the rule in the
@@ -42,6 +42,8 @@ export type ExplainedDirection = {
 	readonly chain: string;
 	/** From 1, as iptables counts. */
 	readonly number: number;
+	/** How many rules of policies that one stands for, when it is more than one. */
+	readonly together?: number;
 	/** Absent when the kernel does not have that rule (yet). */
 	readonly packets?: number;
 	readonly text: string;
@@ -107,7 +109,7 @@ export const ruleText = (
 ): string => {
 	const word = direction === 'ingress' ? 'from' : 'to';
 	const members = (name: string, what: string): string => {
-		const found = [...(state.sets.get(name)?.members ?? [])];
+		const found = [...(setOf(state, name)?.members ?? [])];
 		if (found.length > few) return `${found.length} ${what} in set ${name}`;
 		return found.map((member) => nameOf(member) ?? member).join(', ') || `no ${what}`;
 	};
@@ -160,6 +162,7 @@ export const createExplain = (deps: ExplainDeps): ((query: ExplainQuery) => Prom
 		const index = group === undefined ? 0 : indexInChain(group, rule, port, deps.logging());
 		const packets = (await deps.counters(state.family, 'filter', name))[index]?.packets;
 		const allowing = rule === undefined ? undefined : group?.rules[rule];
+		const together = group && rule !== undefined ? mergedWith(group, rule)?.rules : undefined;
 		return {
 			direction,
 			pod: nameOf(reason.pod) ?? reason.pod,
@@ -168,6 +171,7 @@ export const createExplain = (deps: ExplainDeps): ((query: ExplainQuery) => Prom
 			...(allowing !== undefined && { policy: allowing.policy, rule: ruleText(allowing, direction, state, nameOf) }),
 			chain: name,
 			number: index + 1,
+			...(together !== undefined && { together }),
 			...(packets !== undefined && { packets }),
 			text: reasonText(reason),
 		};

@@ -5,13 +5,13 @@
 import { differenceOf } from 'iptables-wrapper';
 import type { Connection } from '../../src/kernel/kernel.ts';
 import type { PolicyGroup, PolicyState } from './types.ts';
-import { type Packet, verdict } from './verdict.ts';
+import { type Packet, setOf, verdict } from './verdict.ts';
 
 const none: ReadonlySet<string> = new Set();
 const protocols: Readonly<Record<number, Packet['protocol']>> = { 6: 'TCP', 17: 'UDP', 132: 'SCTP' };
 
 const membersOf = (state: PolicyState | undefined, name: string): ReadonlySet<string> =>
-	state?.sets.get(name)?.members ?? none;
+	(state && setOf(state, name)?.members) ?? none;
 
 const lostSome = (before: ReadonlySet<string>, after: ReadonlySet<string>): boolean => {
 	const difference = differenceOf(before, after);

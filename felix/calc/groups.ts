@@ -6,7 +6,8 @@ import type { NetworkPolicy } from '../../src/api/objects.ts';
 import type { Family } from '../../src/net/ip.ts';
 import { type CompiledPolicy, compilePolicy, type Direction } from './compile-policy.ts';
 import { shortHash } from './hash.ts';
-import { createMemberSet } from './member-set.ts';
+import { createMemberSet, type MemberSet } from './member-set.ts';
+import { createMerging, type MergeLimits, type Merging } from './merged-rules.ts';
 import { openSetName, setID, setLetter, setName } from './names.ts';
 import { contributeToHome, type FamilySets, type Home, type PodRecord, type Selection } from './records.ts';
 import type { Selections } from './selections.ts';
@@ -23,6 +24,7 @@ export type Group = Home & {
 	readonly pods: Set<PodRecord>;
 	/** As given out last; undefined when a policy changed since. */
 	readonly output: { [F in Family]: PolicyGroup | undefined };
+	readonly merging: { readonly [F in Family]: Merging };
 };
 
 type PolicyRecord = {
@@ -46,6 +48,8 @@ export type Groups = {
 	/** Sorted by direction and id. */
 	readonly all: () => readonly Group[];
 	readonly output: (group: Group, family: Family) => PolicyGroup;
+	/** Members of a set by its name: of those a group's rules name, and its merged ones. */
+	readonly setOf: (group: Group, family: Family, name: string) => MemberSet | undefined;
 	readonly open: { readonly [D in Direction]: FamilySets };
 };
 
@@ -54,10 +58,11 @@ const typeOf = { ingress: 'Ingress', egress: 'Egress' } as const;
 export type GroupsNeeds = {
 	readonly selections: Selections;
 	readonly uses: SetUses;
+	readonly limits: MergeLimits;
 	readonly onChange: (family: Family, name: string) => void;
 };
 
-export const createGroups = ({ selections, uses, onChange }: GroupsNeeds): Groups => {
+export const createGroups = ({ selections, uses, limits, onChange }: GroupsNeeds): Groups => {
 	const policies = new Map<string, PolicyRecord>();
 	const groups = new Map<string, Group>();
 	/** By direction and id. */
@@ -128,6 +133,19 @@ export const createGroups = ({ selections, uses, onChange }: GroupsNeeds): Group
 		const known = groups.get(id);
 		if (known) return known;
 		const memberID = setID(setLetter.group, id);
+		const merging = (family: Family): Merging =>
+			createMerging({
+				family,
+				direction,
+				id,
+				limits,
+				sourceOf: uses.byName,
+				onChange: (name) => onChange(family, name),
+				outdated: () => {
+					group.output[family] = undefined;
+					structureChanged = true;
+				},
+			});
 		const group: Group = {
 			id,
 			direction,
@@ -135,6 +153,7 @@ export const createGroups = ({ selections, uses, onChange }: GroupsNeeds): Group
 			pods: new Set(),
 			members: familySets((family) => setName(family, memberID)),
 			output: { 4: undefined, 6: undefined },
+			merging: { 4: merging(4), 6: merging(6) },
 		};
 		groups.set(id, group);
 		sorted.splice(place(group), 0, group);
@@ -176,6 +195,7 @@ export const createGroups = ({ selections, uses, onChange }: GroupsNeeds): Group
 			groups.delete(id);
 			sorted.splice(place(group), 1);
 			structureChanged = true;
+			for (const merging of Object.values(group.merging)) merging.close();
 			for (const key of group.policies) {
 				const record = policies.get(key) as PolicyRecord;
 				record.groups.delete(group);
@@ -243,6 +263,7 @@ export const createGroups = ({ selections, uses, onChange }: GroupsNeeds): Group
 			return changed;
 		},
 		all: () => sorted,
+		setOf: (group, family, name) => group.merging[family].byName(name) ?? uses.byName(name),
 		output: (group, family) => {
 			const known = group.output[family];
 			if (known) return known;
@@ -251,7 +272,8 @@ export const createGroups = ({ selections, uses, onChange }: GroupsNeeds): Group
 				(key) => policies.get(key)?.compiled?.rules[direction][family] ?? [],
 			);
 			const memberSet = setName(family, setID(setLetter.group, id));
-			const made: PolicyGroup = { id, direction, policies: group.policies, memberSet, rules };
+			const arranged = group.merging[family].arrange(rules);
+			const made: PolicyGroup = { id, direction, policies: group.policies, memberSet, ...arranged };
 			group.output[family] = made;
 			return made;
 		},

@@ -17,6 +17,8 @@ export const setLetter = {
 	except: 'x',
 	/** Local pods of a group. */
 	group: 'g',
+	/** What many rules of a group allow. */
+	merged: 'm',
 } as const;
 
 export type SetLetter = (typeof setLetter)[keyof typeof setLetter];

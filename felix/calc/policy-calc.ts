@@ -1,11 +1,18 @@
 /** The policy calculation put together; contract in types.ts, data flow in docs/design/policy.md. */
+import type { IpsetSpec } from 'iptables-wrapper';
 import type { Family } from '../../src/net/ip.ts';
-import { createGroups, directions, type Groups } from './groups.ts';
+import { createGroups, directions, type Group, type Groups } from './groups.ts';
 import type { MemberSet } from './member-set.ts';
+import { type MergeLimits, usualLimits } from './merged-rules.ts';
 import { openSetName } from './names.ts';
 import { createPods } from './pods.ts';
 import { createSetUses } from './set-uses.ts';
 import type { PolicyCalc, PolicyGroup, PolicyState } from './types.ts';
+
+type SetTable = Map<string, { readonly set: MemberSet; users: number }>;
+
+/** Where sets are, here and in the state: those for the kernel, and those that merged sets stand for. */
+const fields = ['sets', 'mergedSets'] as const;
 
 type Output = {
 	state: PolicyState | undefined;
@@ -13,29 +20,34 @@ type Output = {
 	restructure: boolean;
 	/** Names of sets whose members may have. */
 	readonly changed: Set<string>;
-	/** The sets in `state`, and how many of its groups name each. */
-	readonly sets: Map<string, { set: MemberSet; users: number }>;
+	/** The sets in `state`, and how often its groups name each. */
+	readonly sets: SetTable;
+	readonly mergedSets: SetTable;
 	/** The groups' member sets by name, and whether they had members: a group without any is not in `state`. */
 	readonly memberSets: Map<string, { readonly set: MemberSet; readonly inhabited: boolean }>;
 };
 
 /** Names of the sets a group needs, its own included; each as often as it is named. */
-const setsOf = ({ memberSet, rules }: PolicyGroup): string[] => {
-	const names = [memberSet];
-	for (const { peerSet, exceptSet, destinationPortSet } of rules) {
-		if (peerSet !== undefined) names.push(peerSet);
-		if (exceptSet !== undefined) names.push(exceptSet);
-		if (destinationPortSet !== undefined) names.push(destinationPortSet);
-	}
+const setsOf = ({ memberSet, rules, merged }: PolicyGroup): Record<(typeof fields)[number], string[]> => {
+	const names = { sets: [memberSet, ...merged.map(({ set }) => set)], mergedSets: [] as string[] };
+	const inMerged = merged.reduce((sum, one) => sum + one.rules, 0);
+	rules.forEach(({ peerSet, exceptSet, destinationPortSet }, i) => {
+		const list = i < inMerged ? names.mergedSets : names.sets;
+		if (peerSet !== undefined) list.push(peerSet);
+		if (exceptSet !== undefined) list.push(exceptSet);
+		if (destinationPortSet !== undefined) list.push(destinationPortSet);
+	});
 	return names;
 };
 
-export const createPolicyCalc = (): PolicyCalc => {
+/** `limits`: from where on rules are merged; tests have them low. */
+export const createPolicyCalc = (limits: MergeLimits = usualLimits): PolicyCalc => {
 	const newOutput = (): Output => ({
 		state: undefined,
 		restructure: true,
 		changed: new Set(),
 		sets: new Map(),
+		mergedSets: new Map(),
 		memberSets: new Map(),
 	});
 	const outputs: { readonly [F in Family]: Output } = { 4: newOutput(), 6: newOutput() };
@@ -44,13 +56,13 @@ export const createPolicyCalc = (): PolicyCalc => {
 	};
 	const pods = createPods((pod) => groups.homeChanged(pod));
 	const uses = createSetUses(pods.selections, onChange);
-	const groups: Groups = createGroups({ selections: pods.selections, uses, onChange });
+	const groups: Groups = createGroups({ selections: pods.selections, uses, limits, onChange });
 
 	/** Groups that came, went or have other rules; what the others name stays as it is. */
 	const restructured = (family: Family, output: Output): PolicyState => {
 		const before = output.state ?? emptyState(family, output);
 		const given: PolicyGroup[] = [];
-		const came: PolicyGroup[] = [];
+		const came: { readonly group: Group; readonly made: PolicyGroup }[] = [];
 		const gone = new Set(before.groups);
 		output.memberSets.clear();
 		for (const group of groups.all()) {
@@ -60,26 +72,31 @@ export const createPolicyCalc = (): PolicyCalc => {
 			output.memberSets.set(made.memberSet, { set: members, inhabited });
 			if (!inhabited) continue;
 			given.push(made);
-			if (!gone.delete(made)) came.push(made);
+			if (!gone.delete(made)) came.push({ group, made });
 		}
-		const touched = new Set<string>();
 		for (const group of gone) {
-			for (const name of setsOf(group)) {
-				(output.sets.get(name) as { users: number }).users--;
-				touched.add(name);
+			const names = setsOf(group);
+			for (const field of fields) {
+				for (const name of names[field]) {
+					(output[field].get(name) as { users: number }).users--;
+					output.changed.add(name);
+				}
 			}
 		}
-		for (const group of came) {
-			for (const name of setsOf(group)) {
-				const set = (output.memberSets.get(name)?.set ?? uses.byName(name)) as MemberSet;
-				const users = output.sets.get(name)?.users ?? 0;
-				output.sets.set(name, { set, users: users + 1 });
-				touched.add(name);
+		for (const { group, made } of came) {
+			const names = setsOf(made);
+			for (const field of fields) {
+				for (const name of names[field]) {
+					const known = output[field].get(name);
+					const set = output.memberSets.get(name)?.set ?? groups.setOf(group, family, name);
+					if (known !== undefined && known.set === set) known.users++;
+					else output[field].set(name, { set: set as MemberSet, users: (known?.users ?? 0) + 1 });
+					output.changed.add(name);
+				}
 			}
 		}
-		for (const name of touched) {
-			if (output.sets.get(name)?.users === 0) output.sets.delete(name);
-			output.changed.add(name);
+		for (const field of fields) {
+			for (const name of output.changed) if (output[field].get(name)?.users === 0) output[field].delete(name);
 		}
 		const state = withMembers(before, output);
 		return came.length === 0 && gone.size === 0 ? state : { ...state, groups: given };
@@ -92,21 +109,24 @@ export const createPolicyCalc = (): PolicyCalc => {
 			output.sets.set(open[direction], { set: groups.open[direction][family], users: 1 });
 			output.changed.add(open[direction]);
 		}
-		return { family, groups: [], open, sets: new Map() };
+		return { family, groups: [], open, sets: new Map(), mergedSets: new Map() };
 	};
 
 	/** `state` with the sets of `output` as they are now, those that changed. */
 	const withMembers = (state: PolicyState, output: Output): PolicyState => {
-		const sets = new Map(state.sets);
-		let same = true;
-		for (const name of output.changed) {
-			const spec = output.sets.get(name)?.set.publish();
-			if (spec === sets.get(name)) continue;
-			same = false;
-			if (spec === undefined) sets.delete(name);
-			else sets.set(name, spec);
+		let result = state;
+		for (const field of fields) {
+			let sets: Map<string, IpsetSpec> | undefined;
+			for (const name of output.changed) {
+				const spec = output[field].get(name)?.set.publish();
+				if (spec === state[field].get(name)) continue;
+				sets ??= new Map(state[field]);
+				if (spec === undefined) sets.delete(name);
+				else sets.set(name, spec);
+			}
+			if (sets !== undefined) result = { ...result, [field]: sets };
 		}
-		return same ? state : { ...state, sets };
+		return result;
 	};
 
 	/** A group that got its first member of the family, or lost its last, enters or leaves that family's state. */

@@ -37,6 +37,15 @@ export type PolicyRule = {
 	readonly policy: string;
 };
 
+/** Rules of a group that the kernel has as one rule over one set (merged-rules.ts). */
+export type MergedRules = {
+	readonly set: string;
+	/** Of the remote's address and the destination's port, or of the remote's address. */
+	readonly kind: 'pairs' | 'peers';
+	/** How many rules it stands for. */
+	readonly rules: number;
+};
+
 /** Local pods that share the same list of policies in one direction. */
 export type PolicyGroup = {
 	/** Stable hash of direction and policies. */
@@ -46,7 +55,10 @@ export type PolicyGroup = {
 	readonly policies: readonly string[];
 	/** Name of the hash:ip set of the pods in it. */
 	readonly memberSet: string;
+	/** In the order they are tried in. */
 	readonly rules: readonly PolicyRule[];
+	/** The first so many rules belong to the first of these, the next to the second; those that remain are rules of their own. */
+	readonly merged: readonly MergedRules[];
 };
 
 /** All the policy state one family's rules are rendered from. */
@@ -58,8 +70,13 @@ export type PolicyState = {
 	 * exactly one of this set and the groups' member sets; one that is in none is dropped (docs/design/policy.md).
 	 */
 	readonly open: { readonly ingress: string; readonly egress: string };
-	/** Every set named above; `members` is the same Set object from one state to the next when nothing changed in it. */
+	/**
+	 * Every set that the kernel needs for the above; `members` is the same Set object from one state to the next when
+	 * nothing changed in it.
+	 */
 	readonly sets: ReadonlyMap<string, IpsetSpec>;
+	/** The other sets that rules name: merged sets stand for them in the kernel, the verdict asks for them. */
+	readonly mergedSets: ReadonlyMap<string, IpsetSpec>;
 };
 
 /** What is known of a pod, for people. */

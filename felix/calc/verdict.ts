@@ -4,6 +4,7 @@
  *
  * It answers for the ends that are pods of this node; the far node answers for its own.
  */
+import type { IpsetSpec } from 'iptables-wrapper';
 import { type Family, parseAddress, parseCidr } from '../../src/net/ip.ts';
 import type { Direction } from './compile-policy.ts';
 import type { PolicyGroup, PolicyRule, PolicyState } from './types.ts';
@@ -27,7 +28,7 @@ export type Reason = {
 	readonly outcome: 'open' | 'allowed' | 'denied';
 	/** The group that judged; absent when open. */
 	readonly group?: PolicyGroup;
-	/** Index of the deciding rule in the group's rules (and chain), when one allowed. */
+	/** Index of the deciding rule in the group's rules, when one allowed. */
 	readonly rule?: number;
 };
 
@@ -54,9 +55,13 @@ const netTable = (members: ReadonlySet<string>, family: Family): Map<number, Set
 	return table;
 };
 
+/** A set that rules name, whether the kernel has it or a merged one in its place. */
+export const setOf = (state: PolicyState, name: string): IpsetSpec | undefined =>
+	state.sets.get(name) ?? state.mergedSets.get(name);
+
 /** Whether the set of that name holds `member`, an address or `address,protocol:port`. A set not there holds nothing. */
 const inSet = (state: PolicyState, name: string, member: string): boolean => {
-	const spec = state.sets.get(name);
+	const spec = setOf(state, name);
 	if (!spec) return false;
 	if (spec.type !== 'hash:net') return spec.members.has(member);
 	const address = parseAddress(member);

@@ -4,7 +4,7 @@
  * A pod is judged by a chain it is sent to with goto, so a RETURN there (allowed) leaves the dispatch chain as well, and
  * whoever reaches its end is a pod that nobody judged: dropped. Rule bodies are spelt as iptables-save prints them.
  */
-import type { PolicyGroup, PolicyRule, PolicyState } from '../calc/types.ts';
+import type { MergedRules, PolicyGroup, PolicyRule, PolicyState } from '../calc/types.ts';
 import { chain, groupChain, logRule } from './chains.ts';
 
 type Direction = PolicyGroup['direction'];
@@ -50,8 +50,25 @@ const renderRule = (rule: PolicyRule, direction: Direction): string[] => {
 	);
 };
 
+/** Many rules as one: their policies are told by `manx explain`. */
+const renderMerged = ({ set, kind }: MergedRules, direction: Direction): string => {
+	const match = kind === 'pairs' ? `${ends[direction].remote},dst` : ends[direction].remote;
+	return `-m set --match-set ${set} ${match} ${comment('many policies')} -j RETURN`;
+};
+
 /** The end of a chain: whoever comes here is dropped, and told of first where that is wanted. */
 const drop = (name: string, logging: boolean): string[] => [...(logging ? [logRule(name)] : []), '-j DROP'];
+
+const mergedRules = ({ merged }: PolicyGroup): number => merged.reduce((sum, { rules }) => sum + rules, 0);
+
+/** What the kernel has in place of the rule of that index; undefined when it is a rule of its own. */
+export const mergedWith = (group: PolicyGroup, rule: number): MergedRules | undefined => {
+	let end = 0;
+	return group.merged.find(({ rules }) => {
+		end += rules;
+		return rule < end;
+	});
+};
 
 /** A group's rules change only with its object, so what was rendered is kept with it: without and with logging. */
 const rendered = [false, true].map((logging) => ({ logging, groups: new WeakMap<PolicyGroup, readonly string[]>() }));
@@ -61,14 +78,20 @@ const renderGroup = (group: PolicyGroup, logging: boolean): readonly string[] =>
 	const known = groups?.get(group);
 	if (known) return known;
 	const name = groupChain(group.direction, group.id);
-	const rules = [...group.rules.flatMap((rule) => renderRule(rule, group.direction)), ...drop(name, logging)];
+	const { direction } = group;
+	const rules = [
+		...group.merged.map((one) => renderMerged(one, direction)),
+		...group.rules.slice(mergedRules(group)).flatMap((rule) => renderRule(rule, direction)),
+		...drop(name, logging),
+	];
 	groups?.set(group, rules);
 	return rules;
 };
 
 /**
  * Index, in the group's chain, of the rule that a verdict names: by its place in the group's rules and, where one way to
- * pass takes several rules for its ports, by the port. Undefined `rule`: the DROP at the end.
+ * pass takes several rules for its ports, by the port; that of the merged rule it is part of. Undefined `rule`: the DROP
+ * at the end.
  */
 export const indexInChain = (
 	group: PolicyGroup,
@@ -77,7 +100,10 @@ export const indexInChain = (
 	logging: boolean,
 ): number => {
 	if (rule === undefined) return renderGroup(group, logging).length - 1;
-	const before = group.rules.slice(0, rule).flatMap((one) => renderRule(one, group.direction)).length;
+	const shared = mergedWith(group, rule);
+	if (shared !== undefined) return group.merged.indexOf(shared);
+	const singles = group.rules.slice(mergedRules(group), rule);
+	const before = group.merged.length + singles.flatMap((one) => renderRule(one, group.direction)).length;
 	const { ports = [] } = group.rules[rule] as PolicyRule;
 	if (port === undefined || ports.length === 0) return before;
 	const holds = (list: string): boolean =>

@@ -26,12 +26,13 @@ const endText = ({ address, pod, node, place }: ExplainedEnd): string => {
 
 const directionLines = (one: ExplainedDirection): string[] => {
 	const counter = one.packets === undefined ? 'not in the kernel yet' : `${one.packets} packets so far`;
+	const together = one.together === undefined ? '' : ` (${one.together} rules in one)`;
 	return [
 		`  ${one.direction.padEnd(8)}${one.pod}: ${one.text}`,
 		...(one.outcome === 'allowed'
 			? [`          policies ${one.policies.join(', ')}`, `          rule: ${one.rule}`]
 			: []),
-		`          chain ${one.chain}, rule ${one.number}: ${counter}`,
+		`          chain ${one.chain}, rule ${one.number}${together}: ${counter}`,
 	];
 };
 

@@ -76,8 +76,13 @@ export const fill = (calc: PolicyCalc, world: World): PolicyCalc => {
 export const plain = (state: PolicyState) => ({
 	groups: state.groups,
 	open: state.open,
-	sets: Object.fromEntries(
-		[...state.sets].sort().map(([name, spec]) => [name, { ...spec, members: [...spec.members].sort() }]),
+	...Object.fromEntries(
+		(['sets', 'mergedSets'] as const).map((field) => [
+			field,
+			[...state[field]]
+				.sort(([a], [b]) => (a < b ? -1 : 1))
+				.map(([name, spec]) => [name, { ...spec, members: [...spec.members].sort() }]),
+		]),
 	),
 });
 

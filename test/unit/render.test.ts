@@ -9,6 +9,7 @@ const state = (groups: PolicyState['groups'], family: 4 | 6 = 4): PolicyState =>
 	groups,
 	open: { ingress: `manx-${family}-open-ingress`, egress: `manx-${family}-open-egress` },
 	sets: new Map(),
+	mergedSets: new Map(),
 });
 
 const text = (chains: ReadonlyMap<string, readonly string[]>): string =>
@@ -72,7 +73,7 @@ test('without masquerade the nat table is left alone', () => {
 });
 
 test('with logging every drop of ours is told of first, and what is accepted; at most ten a second and rule', () => {
-	const group = { id: 'aaaa', direction: 'egress', policies: ['x/p'], memberSet: 'M', rules: [] } as const;
+	const group = { id: 'aaaa', direction: 'egress', policies: ['x/p'], memberSet: 'M', rules: [], merged: [] } as const;
 	const { chains } = renderRuleset({
 		family: 4,
 		policy: state([group]),
@@ -101,6 +102,7 @@ test('groups: dispatched by goto, judged by one rule for each way to pass, else 
 				direction: 'egress',
 				policies: [policy],
 				memberSet: 'manx-4-g-a',
+				merged: [],
 				rules: [
 					{ policy },
 					{
@@ -122,6 +124,7 @@ test('groups: dispatched by goto, judged by one rule for each way to pass, else 
 				direction: 'ingress',
 				policies: [policy],
 				memberSet: 'manx-4-g-b',
+				merged: [],
 				rules: [{ policy, peerSet: 'S' }],
 			},
 		]),
@@ -150,7 +153,14 @@ MANX-I-bbbb
 
 test('a comment holds 255 bytes at most', () => {
 	const policy = `${'n'.repeat(63)}/${'p'.repeat(253)}`;
-	const group = { id: 'a', direction: 'egress', policies: [policy], memberSet: 'M', rules: [{ policy }] } as const;
+	const group = {
+		id: 'a',
+		direction: 'egress',
+		policies: [policy],
+		memberSet: 'M',
+		rules: [{ policy }],
+		merged: [],
+	} as const;
 	const [rule] = renderPolicy(state([group])).chains.get('MANX-E-a') ?? [];
 	assert.equal(/--comment "(.*)"/.exec(rule ?? '')?.[1], policy.slice(0, 255));
 });
