@@ -86,10 +86,10 @@ export const renderRuleset = ({ family, policy, settings }: RulesetInput): Rules
 		...renderPolicy(policy, logging).chains,
 	];
 	const chains = new Map<string, readonly string[]>(filter.map(([name, rules]) => [`filter ${name}`, rules]));
-	chains.set(`raw ${chain.prerouting}`, [`${from} -m set ! --match-set ${sets.source} src,src -j DROP`]);
+	chains.set(`raw ${chain.prerouting}`, [`-m set ! --match-set ${sets.source} src,src -j DROP`]);
 
 	const hooks: Hook[] = [
-		{ table: 'raw', chain: 'PREROUTING', position: 'first', rule: `-j ${chain.prerouting}` },
+		{ table: 'raw', chain: 'PREROUTING', position: 'first', rule: `${from} -j ${chain.prerouting}` },
 		{ table: 'filter', chain: 'FORWARD', position: 'first', rule: `-j ${chain.forward}` },
 		{
 			table: 'filter',

@@ -50,14 +50,14 @@ filter MANX-INGRESS
   -m set --match-set manx-6-open-ingress dst -j RETURN
   -j DROP
 raw MANX-PREROUTING
-  -i manx+ -m set ! --match-set manx-6-src src,src -j DROP
+  -m set ! --match-set manx-6-src src,src -j DROP
 nat MANX-POSTROUTING
   ! -o manx+ -m set --match-set manx-6-local src -m set ! --match-set manx-6-nomasq dst -j MASQUERADE --random-fully`,
 	);
 	assert.deepEqual(
 		hooks.map((hook) => Object.values(hook).join(' ')),
 		[
-			'raw PREROUTING first -j MANX-PREROUTING',
+			'raw PREROUTING first -i manx+ -j MANX-PREROUTING',
 			'filter FORWARD first -j MANX-FORWARD',
 			'filter FORWARD append -j MANX-ACCEPT',
 			'filter INPUT first -i manx+ -j MANX-INPUT',
