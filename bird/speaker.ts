@@ -9,6 +9,7 @@ import { createListeners } from './listeners.ts';
 import { createOriginator, type Originator } from './originator.ts';
 import { createPeerSession } from './peer-session.ts';
 import type { Done, PeerSession, PeerSessionStatus } from './peer-session-types.ts';
+import { createRestartHold, type RestartHold } from './restart-hold.ts';
 import type { Decision, Rib } from './rib/types.ts';
 import { complete, selectable } from './session/convergence.ts';
 import type { Event, FsmConfig } from './session/fsm.ts';
@@ -41,7 +42,7 @@ export type SpeakerStatus = {
 };
 
 export type SpeakerFib = Pick<Fib, 'update' | 'converged' | 'watchNextHops' | 'felixHolds' | 'onFelixChange'> &
-	Partial<Pick<Fib, 'addressesBeside'>>;
+	Partial<Pick<Fib, 'addressesBeside' | 'holds'>>;
 
 export type SpeakerOptions = {
 	readonly config: SpeakerConfig;
@@ -124,6 +125,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	let deferring = false;
 	let converged = false;
 	let deferral: Timer | undefined;
+	let hold: RestartHold | undefined;
 	let pulsedAt = 0;
 	let watched: ReadonlySet<string> | undefined;
 	let originator: Originator | undefined;
@@ -181,7 +183,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	const pass = (): void => {
 		resolve();
 		const decisions = rib.takeDecisions();
-		hand(decisions);
+		hand(hold?.sift(decisions) ?? decisions);
 		judge();
 		let more = false;
 		for (const peer of peers.values()) {
@@ -197,11 +199,18 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		for (const peer of peers.values()) peer.review(peer.config, config);
 	};
 
+	const endHold = (): void => {
+		if (hold === undefined) return;
+		hand(hold.release());
+		hold = undefined;
+	};
+
 	const converge = (why: string): void => {
 		if (converged) return;
 		converged = true;
 		deferral?.cancel();
 		endDeferring();
+		endHold();
 		fib.converged();
 		log.info({ peers: peers.size }, `converged: ${why}`);
 	};
@@ -326,6 +335,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			running = true;
 			restarting = options.restarting();
 			deferring = restarting;
+			if (restarting && fib.holds !== undefined) hold = createRestartHold(timers, fib.holds, endHold);
 			originator = createOriginator({ rib, fib, log, timers, changed: schedule });
 			originator.want(config);
 			staticRoutes.want(config.reachable);
@@ -394,6 +404,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 				for (const peer of [...peers.values()]) remove(peer, CEASE.administrativeShutdown, 'the node leaves');
 			running = false;
 			deferral?.cancel();
+			hold?.release();
+			hold = undefined;
 			originator?.stop();
 			unnumbered.stop();
 			await listeners.close();

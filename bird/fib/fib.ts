@@ -249,6 +249,7 @@ export const createFib = (options: FibOptions): Fib => {
 				if (!before.has(nextHop)) onChange(nextHop, resolver.resolve(nextHop)?.metric);
 			}
 		},
+		holds: (prefix) => routes.actual().has(prefix),
 		felixHolds: (prefix) => felixHeld.has(prefix),
 		addressesBeside: (address) => view.addressesBeside(address),
 		onFelixChange: (callback) => {

@@ -58,6 +58,8 @@ export type Fib = {
 	 * then about every change; a next hop no longer watched is forgotten.
 	 */
 	readonly watchNextHops: (nextHops: Iterable<string>, onChange: NextHopListener) => void;
+	/** Whether the kernel holds a route of ours for exactly this prefix. */
+	readonly holds: (prefix: string) => boolean;
 	/** Whether the kernel holds a blackhole route of felix for exactly this prefix. */
 	readonly felixHolds: (prefix: string) => boolean;
 	/** Global addresses on the link that holds this address of ours, both families. */
