@@ -3,14 +3,14 @@ import { join } from 'node:path';
 import { type Bird, createBird } from '../../bird/index.ts';
 import { clusterOf, type Problem } from '../api/cluster.ts';
 import { nodeAddressesOf } from '../api/node-addresses.ts';
-import { type BGPConfiguration, type BGPPeer, keyOf, type Node } from '../api/objects.ts';
 import type { DatastoreEvent } from '../datastore/datastore.ts';
 import type { InterfaceAddress } from '../kernel/kernel.ts';
 import { openKernel } from '../kernel/open-kernel.ts';
+import { createBirdObjects } from './bird-objects.ts';
 import { birdRoutes } from './bird-routes.ts';
 import { type Module, type ModuleContext, runDaemon } from './daemon.ts';
 import { createLearntLeftovers } from './learnt-leftovers.ts';
-import { type PasswordOf, speakerConfigOf } from './speaker-config.ts';
+import { type PasswordOf, type SecretOf, speakerConfigOf } from './speaker-config.ts';
 
 /** `manx bird`: the speaker, told by Node, BGPConfiguration and BGPPeer objects what to be. */
 export const runBird = (configFile: string | undefined): Promise<void> => runDaemon('bird', configFile, createModule);
@@ -20,11 +20,10 @@ const grace = 5000;
 /** Milliseconds between looks at the files of passwords. */
 const passwordInterval = 5000;
 
-const createModule = ({ settings, log }: ModuleContext): Module => {
+const createModule = ({ settings, log, setLogLevel, secrets: openSecrets }: ModuleContext): Module => {
 	const kernel = openKernel({ log: log.child({ part: 'kernel' }) });
-	const nodes = new Map<string, Node>();
-	const peers = new Map<string, BGPPeer>();
-	let configuration: BGPConfiguration | undefined;
+	const objects = createBirdObjects();
+	const secrets = openSecrets?.(() => reconfigure());
 	let interfaces: readonly InterfaceAddress[] = [];
 	let problems: readonly Problem[] = [];
 	let judged = false;
@@ -54,8 +53,22 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 		}
 	};
 	const usesPasswords = (): boolean =>
-		(configuration?.spec.meshPasswordFile ?? '') !== '' ||
-		[...peers.values()].some((peer) => peer.spec.session.passwordFile !== undefined);
+		(objects.configuration()?.spec.meshPasswordFile ?? '') !== '' ||
+		[...objects.peers.values()].some((peer) => peer.spec.session.passwordFile !== undefined);
+	const readSecret: SecretOf = ({ name, key }) => {
+		if (secrets === undefined) {
+			const values = objects.secrets.get(name);
+			const password = values?.[key];
+			if (password) return { password };
+			return { error: values === undefined ? `Secret ${name} does not exist` : `Secret ${name} has nothing at ${key}` };
+		}
+		const answer = secrets.get(name, key);
+		if (answer.state === 'known') return { password: answer.value };
+		return { error: answer.state === 'failed' ? answer.error : `Secret ${name} is being read` };
+	};
+	/** Sessions are not ended for a password that is on its way. */
+	const awaitsSecrets = (): boolean =>
+		secrets !== undefined && objects.secretRefs().some(({ name, key }) => secrets.get(name, key).state === 'reading');
 	setInterval(() => {
 		if (usesPasswords()) reconfigure();
 	}, passwordInterval).unref();
@@ -65,20 +78,31 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 	let work: Promise<void> = Promise.resolve();
 	const reconfigure = (): void => {
 		if (!started || !inSync) return;
-		const cluster = clusterOf(nodes.values());
+		const cluster = clusterOf(objects.nodes.values());
 		if (leftovers !== undefined) {
 			leftovers.review(cluster, interfaces);
 			return;
 		}
+		secrets?.follow(objects.secretRefs().map(({ name }) => name));
+		if (awaitsSecrets()) return;
+		const configuration = objects.configuration();
+		setLogLevel(configuration?.spec.logSeverityScreen ?? settings.logLevel);
 		const internal = cluster.nodes.get(settings.nodeName)?.addresses ?? {};
 		const own = nodeAddressesOf(settings.nodeAddress, internal, interfaces);
 		const result = speakerConfigOf({
 			nodeName: settings.nodeName,
 			cluster,
 			configuration,
-			peers: peers.values(),
+			peers: objects.peers.values(),
+			filters: objects.filters,
+			lostFilters: objects.lostFilters,
+			profiles: objects.profiles,
 			addresses: own.addresses,
 			passwordOf: readPassword,
+			secretOf: readSecret,
+			services: configuration
+				? objects.services.prefixes(configuration.spec, objects.nodes.get(settings.nodeName), settings.nodeName)
+				: [],
 		});
 		const object = `Node ${settings.nodeName}`;
 		tell([
@@ -102,22 +126,9 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 	};
 
 	const onEvent = ({ changes, inSync: nowInSync }: DatastoreEvent): void => {
-		for (const change of changes) {
-			const kind = change.type === 'set' ? change.object.kind : change.kind;
-			const key = change.type === 'set' ? keyOf(change.object.metadata) : change.key;
-			const object = change.type === 'set' ? change.object : undefined;
-			if (kind === 'Node') {
-				if (object?.kind === 'Node') nodes.set(key, object);
-				else nodes.delete(key);
-			} else if (kind === 'BGPPeer') {
-				if (object?.kind === 'BGPPeer') peers.set(key, object);
-				else peers.delete(key);
-			} else if (kind === 'BGPConfiguration') {
-				configuration = object?.kind === 'BGPConfiguration' ? object : undefined;
-			}
-		}
+		const matters = objects.take(changes) || !inSync;
 		inSync = nowInSync;
-		reconfigure();
+		if (matters) reconfigure();
 	};
 
 	return {
@@ -161,6 +172,7 @@ const createModule = ({ settings, log }: ModuleContext): Module => {
 			...(bird?.status() ?? { sessions: [], routes: { wanted: 0, programmed: 0 }, lastError: '' }),
 		}),
 		stop: async () => {
+			secrets?.close();
 			await bird?.stop();
 			leftovers?.close();
 			kernel.close();

@@ -10,7 +10,7 @@ import { createLogger, type Logger } from '../logging.ts';
 import { parseListenAddress } from '../net/listen-address.ts';
 import { type ControlRoutes, startControlServer, type WaitResult } from './control-server.ts';
 import { createMetrics, figuresOf } from './metrics.ts';
-import { openDatastore } from './open-datastore.ts';
+import { type OpenedDatastore, openDatastore } from './open-datastore.ts';
 import { startProbeServer } from './probe-server.ts';
 import { createProblemReporter } from './problem-reporter.ts';
 
@@ -37,13 +37,16 @@ export type ModuleContext = {
 	readonly log: Logger;
 	/** Undefined unless the objects come from Kubernetes. */
 	readonly client: KubernetesClient | undefined;
+	/** The same. */
+	readonly secrets: OpenedDatastore['secrets'];
+	readonly setLogLevel: (level: Settings['logLevel']) => void;
 };
 
 const stopTimeout = 5000;
 /** Of which objects each daemon tells what is wrong with them: one is enough. */
 const toldOf: Readonly<Record<'felix' | 'bird', readonly Kind[]>> = {
 	felix: ['Node', 'Pod', 'Namespace', 'NetworkPolicy'],
-	bird: ['BGPConfiguration', 'BGPPeer'],
+	bird: ['BGPConfiguration', 'BGPPeer', 'BGPFilter', 'BFDProfile'],
 };
 const probePorts = { felix: 9473, bird: 9474 } as const;
 
@@ -59,14 +62,15 @@ export const runDaemon = async (
 		return;
 	}
 	const { settings } = loaded;
-	const log = createLogger(`manx-${name}`, settings.logLevel).child({ node: settings.nodeName });
+	const logger = createLogger(`manx-${name}`, settings.logLevel);
+	const log = logger.child({ node: settings.nodeName });
 	process.on('unhandledRejection', (reason) => {
 		log.error({}, `a bug: ${reason instanceof Error ? reason.stack : String(reason)}`);
 		process.exit(1);
 	});
 	mkdirSync(settings.runDir, { recursive: true, mode: 0o700 });
-	const { datastore, client, source } = openDatastore(name, settings, log);
-	const module = create({ settings, log, client });
+	const { datastore, client, secrets, source } = openDatastore(name, settings, log);
+	const module = create({ settings, log, client, secrets, setLogLevel: logger.setLevel });
 	const reporter =
 		client &&
 		createProblemReporter({

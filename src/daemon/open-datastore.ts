@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { Kind } from '../api/objects.ts';
 import type { Settings } from '../config.ts';
 import type { Datastore } from '../datastore/datastore.ts';
@@ -5,7 +6,8 @@ import { createDirectoryDatastore } from '../datastore/directory.ts';
 import { createApiServer } from '../datastore/kubernetes/api-server.ts';
 import { createKubernetesClient, type KubernetesClient } from '../datastore/kubernetes/client.ts';
 import { createCredentials } from '../datastore/kubernetes/credentials.ts';
-import { createKubernetesDatastore } from '../datastore/kubernetes/kubernetes.ts';
+import { clock, createKubernetesDatastore } from '../datastore/kubernetes/kubernetes.ts';
+import { createSecretSource, type SecretSource } from '../datastore/kubernetes/secrets.ts';
 import type { Logger } from '../logging.ts';
 
 /** The datastore a daemon was set to, and what else Kubernetes offers it. */
@@ -14,6 +16,8 @@ export type OpenedDatastore = {
 	readonly datastore: Datastore;
 	/** Only with Kubernetes. */
 	readonly client: KubernetesClient | undefined;
+	/** Secrets of the namespace the daemons run in, by name; only with Kubernetes. */
+	readonly secrets?: (changed: () => void) => SecretSource;
 	/** For people. */
 	readonly source: string;
 };
@@ -21,7 +25,16 @@ export type OpenedDatastore = {
 /** What each daemon reads of a cluster: no more than its service account is allowed to. */
 const kinds: Readonly<Record<'felix' | 'bird', readonly Kind[]>> = {
 	felix: ['Node', 'Pod', 'Namespace', 'NetworkPolicy', 'BGPConfiguration'],
-	bird: ['Node', 'BGPConfiguration', 'BGPPeer'],
+	bird: ['Node', 'BGPConfiguration', 'BGPPeer', 'BGPFilter', 'BFDProfile', 'Service', 'EndpointSlice'],
+};
+
+/** A pod's own, else where the manifests put it. */
+const ownNamespace = (): string => {
+	try {
+		return readFileSync('/var/run/secrets/kubernetes.io/serviceaccount/namespace', 'utf8').trim() || 'kube-system';
+	} catch {
+		return 'kube-system';
+	}
 };
 
 export const openDatastore = (name: 'felix' | 'bird', settings: Settings, log: Logger): OpenedDatastore => {
@@ -34,6 +47,8 @@ export const openDatastore = (name: 'felix' | 'bird', settings: Settings, log: L
 	return {
 		datastore: createKubernetesDatastore({ api, kinds: kinds[name], log: log.child({ part: 'datastore' }) }),
 		client: createKubernetesClient({ api, component: `manx-${name}`, nodeName: settings.nodeName }),
+		secrets: (changed) =>
+			createSecretSource({ api, namespace: ownNamespace(), log: log.child({ part: 'secrets' }), clock, changed }),
 		source: 'the Kubernetes API',
 	};
 };

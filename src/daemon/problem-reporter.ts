@@ -75,7 +75,7 @@ type Job = {
 
 type RawObject = { readonly metadata?: { uid?: string; resourceVersion?: string }; readonly status?: unknown } | null;
 
-const ours: readonly Kind[] = ['BGPConfiguration', 'BGPPeer'];
+const ours: readonly Kind[] = ['BGPConfiguration', 'BGPPeer', 'BGPFilter', 'BFDProfile'];
 
 const sentence = ({ field, reason }: Problem): string => [field, reason].filter(Boolean).join(' ');
 const codeOf = ({ code }: Problem): string => code ?? 'Refused';

@@ -1,6 +1,6 @@
 import type { BGPConfiguration, EndpointSlice, Node, Service } from '../api/objects.ts';
 import { keyOf } from '../api/objects.ts';
-import { type Cidr, contains, hostCidr, parseAddress, parseCidr } from '../net/ip.ts';
+import { contains, hostCidr, parseAddress, parseCidr } from '../net/ip.ts';
 
 /**
  * Prefixes of Services that a node announces. Pure.
@@ -26,7 +26,7 @@ export type ServiceRanges = Pick<
 const excluded = 'node.kubernetes.io/exclude-from-external-load-balancers';
 
 const within = (ranges: readonly string[]): ((address: string) => boolean) => {
-	const cidrs = ranges.flatMap((range): Cidr[] => parseCidr(range) ?? []);
+	const cidrs = ranges.map(parseCidr).filter((cidr) => cidr !== undefined);
 	if (cidrs.length === 0) return () => false;
 	return (text) => {
 		const address = parseAddress(text);
