@@ -31,9 +31,11 @@ export type AnnouncerPorts = {
 	readonly deferring: () => boolean;
 };
 
-/** Prefixes taken from the RIB at a time (what fits into a message), and sent to one peer before others' turn. */
-const portionOf = ({ maxMessageLength }: Negotiated['codec']): number => (maxMessageLength > 4096 ? TURN : 500);
-const TURN = 4000;
+/**
+ * Prefixes taken from the RIB and sent to one peer before others' turn: enough that those with the same attributes fill
+ * messages, however mixed they are; some 100 kB, which is what may wait for a peer that does not read.
+ */
+const TURN = 16_384;
 
 const afiOf = { 4: { afi: 1, safi: 1 }, 6: { afi: 2, safi: 1 } } as const;
 const keyOf = { 4: '1/1', 6: '2/1' } as const;
@@ -116,7 +118,7 @@ export const createAnnouncer = ({ peer, rib, timers, send, stalled, deferring }:
 				asked.clear();
 			}
 			for (let sent = 0; sent < TURN && !blocked; ) {
-				const portion = rib.takeOutgoing(peer, portionOf(codec));
+				const portion = rib.takeOutgoing(peer, TURN);
 				if (portion.length === 0) {
 					if (refreshing.size > 0)
 						put(

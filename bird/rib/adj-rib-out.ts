@@ -27,9 +27,42 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 	let exporter = first;
 	let sending = false;
 	const sent = new Map<string, PathAttributes>();
-	const pending = new Set<string>();
+	let pending = new Set<string>();
+	/** Where the last take stopped; a set is not cheap to begin anew when its first members are gone. */
+	let cursor: Iterator<string> | undefined;
 	/** Pending even when the peer has just that. */
 	const again = new Set<string>();
+
+	const drop = (): void => {
+		again.clear();
+		pending = new Set();
+		cursor = undefined;
+	};
+
+	/** The next one pending, which then is not any more. */
+	const next = (): string | undefined => {
+		while (pending.size > 0) {
+			cursor ??= pending.values();
+			const { value, done } = cursor.next();
+			if (done) cursor = undefined;
+			else {
+				pending.delete(value);
+				return value;
+			}
+		}
+		return undefined;
+	};
+	/** All that is pending where no more than `limit` are, else one after the other. */
+	function* takable(limit: number): Iterable<string> {
+		if (pending.size <= limit) {
+			const all = pending;
+			pending = new Set();
+			cursor = undefined;
+			yield* all;
+			return;
+		}
+		for (let prefix = next(); prefix !== undefined; prefix = next()) yield prefix;
+	}
 
 	const wanted = (prefix: string, family: RibFamily): PathAttributes | undefined => {
 		const best = bestOf(prefix);
@@ -42,15 +75,13 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 		start: (prefixes) => {
 			sending = true;
 			sent.clear();
-			again.clear();
-			pending.clear();
+			drop();
 			for (const prefix of prefixes) pending.add(prefix);
 		},
 		stop: () => {
 			sending = false;
 			sent.clear();
-			again.clear();
-			pending.clear();
+			drop();
 		},
 		changed: (prefix, family, best) => {
 			if (!sending) return;
@@ -75,9 +106,7 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 				6: new Map<PathAttributes | undefined, string[]>(),
 			};
 			let taken = 0;
-			for (const prefix of pending) {
-				if (taken >= limit) break;
-				pending.delete(prefix);
+			for (const prefix of takable(limit)) {
 				const family = familyOf(prefix);
 				const attributes = wanted(prefix, family);
 				const had = sent.get(prefix);
@@ -88,7 +117,7 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 				const group = groups[family].get(attributes);
 				if (group === undefined) groups[family].set(attributes, [prefix]);
 				else group.push(prefix);
-				taken++;
+				if (++taken >= limit) break;
 			}
 			const outgoing: Outgoing[] = [];
 			for (const family of [4, 6] as const) {
@@ -99,9 +128,11 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 			return outgoing;
 		},
 		pending: () => {
-			for (const prefix of pending) {
-				if (again.has(prefix) || wanted(prefix, familyOf(prefix)) !== sent.get(prefix)) return true;
-				pending.delete(prefix);
+			for (let prefix = next(); prefix !== undefined; prefix = next()) {
+				if (!again.has(prefix) && wanted(prefix, familyOf(prefix)) === sent.get(prefix)) continue;
+				// Back to where the others wait: the order in which prefixes are told means nothing.
+				pending.add(prefix);
+				return true;
 			}
 			return false;
 		},

@@ -64,6 +64,8 @@ export const createExporters = ({
 	interfacesOf = nowhere,
 }: ExportOptions): Exporters => {
 	const classes = new Map<string, Cache>();
+	/** How often rewritten attributes were forgotten. */
+	let sweeps = 0;
 
 	const cacheOf = (key: string): Cache => {
 		let cache = classes.get(key);
@@ -155,28 +157,45 @@ export const createExporters = ({
 			return nextHop === peer.source.peerAddress ? 'the peer itself is its next hop' : undefined;
 		};
 
+		const attributesFor = (path: Path, family: RibFamily): PathAttributes | undefined => {
+			const verdict = judge(path, family);
+			if (refuses(path, family, verdict) !== undefined) return undefined;
+			const reflects = isReflected(path.source);
+			const cache = (reflects ? cacheOf(`${own} ${path.source.bgpIdentifier}`) : plain)[family];
+			const judged = verdict?.attributes ?? path.attributes;
+			const known = cache.get(judged);
+			if (known !== undefined) return known;
+			const explicit = verdict?.explicit;
+			const nextHop = explicit?.nextHop ?? (nextHopFor(path, family) as string);
+			const attributes = reflects && clusterId !== undefined ? reflected(judged, path.source, clusterId) : judged;
+			const second =
+				linkLocalSelf !== undefined && nextHop === peer.nextHopSelf[family] && nextHop.includes(':')
+					? { linkLocalNextHop: linkLocalSelf }
+					: {};
+			const told = external ? forEbgp(attributes, asNumber, nextHop, peer) : forIbgp(attributes, nextHop, peer);
+			const rewritten = intern({ ...told, ...second, ...(explicit?.med !== undefined && { med: explicit.med }) });
+			cache.set(judged, rewritten);
+			return rewritten;
+		};
+
+		/** Prefixes come in runs that have all in common but themselves, and without a filter nobody asks for those. */
+		let last: { source: PathSource; attributes: PathAttributes; family: RibFamily; sweeps: number } | undefined;
+		let lastTold: PathAttributes | undefined;
+		const attributes: Exporter['attributes'] = (path, family) => {
+			if (filter !== undefined) return attributesFor(path, family);
+			const known = last?.attributes === path.attributes && last.source === path.source;
+			if (known && last?.family === family && last.sweeps === sweeps) return lastTold;
+			lastTold = attributesFor(path, family);
+			last = { source: path.source, attributes: path.attributes, family, sweeps };
+			return lastTold;
+		};
+
 		return {
-			allows: (path, family) => refuses(path, family, judge(path, family)) === undefined,
-			attributes: (path, family) => {
-				const verdict = judge(path, family);
-				if (refuses(path, family, verdict) !== undefined) return undefined;
-				const reflects = isReflected(path.source);
-				const cache = (reflects ? cacheOf(`${own} ${path.source.bgpIdentifier}`) : plain)[family];
-				const judged = verdict?.attributes ?? path.attributes;
-				const known = cache.get(judged);
-				if (known !== undefined) return known;
-				const explicit = verdict?.explicit;
-				const nextHop = explicit?.nextHop ?? (nextHopFor(path, family) as string);
-				const attributes = reflects && clusterId !== undefined ? reflected(judged, path.source, clusterId) : judged;
-				const second =
-					linkLocalSelf !== undefined && nextHop === peer.nextHopSelf[family] && nextHop.includes(':')
-						? { linkLocalNextHop: linkLocalSelf }
-						: {};
-				const told = external ? forEbgp(attributes, asNumber, nextHop, peer) : forIbgp(attributes, nextHop, peer);
-				const rewritten = intern({ ...told, ...second, ...(explicit?.med !== undefined && { med: explicit.med }) });
-				cache.set(judged, rewritten);
-				return rewritten;
-			},
+			allows: (path, family) =>
+				filter === undefined
+					? attributes(path, family) !== undefined
+					: refuses(path, family, judge(path, family)) === undefined,
+			attributes,
 			why: (path, family) => {
 				const verdict = judge(path, family);
 				const refused = refuses(path, family, verdict);
@@ -192,6 +211,7 @@ export const createExporters = ({
 	return {
 		exporterOf,
 		clear: () => {
+			sweeps++;
 			for (const cache of classes.values()) {
 				cache[4] = new WeakMap();
 				cache[6] = new WeakMap();

@@ -59,6 +59,7 @@ const fakeFib = (held: string[]): FakeFib => {
 			for (const nextHop of nextHops) onChange(nextHop, 0);
 		},
 		felixHolds: (prefix) => holds.has(prefix),
+		felixHosts: () => [],
 		onFelixChange: (callback) => {
 			changed = callback;
 			return () => {};
@@ -311,7 +312,7 @@ describe('speaker', { concurrency: false }, () => {
 					full = false;
 					handlers.drained();
 				};
-				connection.attach(handlers);
+				connection.attach({ ...handlers, drained: () => {} });
 			},
 			send: (messages) => {
 				const updates = messages.some((message) => message[18] === 2);
@@ -366,7 +367,7 @@ describe('speaker', { concurrency: false }, () => {
 		});
 		peer.resume();
 		assert.equal(pushed, 0, 'nothing is sent into full buffers');
-		await until('the first portion', () => prefixesRead === 500);
+		await until('the first portion', () => prefixesRead === 16_384);
 		await until(
 			'the slow one has all',
 			() => {
