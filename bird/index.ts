@@ -6,7 +6,7 @@ import { openDiscoverySocket } from './discovery/icmp-socket.ts';
 import { createRouterDiscovery } from './discovery/router-discovery.ts';
 import { createFib } from './fib/fib.ts';
 import type { Fib, FibStatus } from './fib/types.ts';
-import { lookAt, type RouteAnswer, type RouteQuery } from './looking-glass.ts';
+import { type ExplainAnswer, explainPolicy, lookAt, type RouteAnswer, type RouteQuery } from './looking-glass.ts';
 import type { Done } from './peer-session-types.ts';
 import { createRib } from './rib/rib.ts';
 import type { Rib } from './rib/types.ts';
@@ -19,7 +19,7 @@ import { tcpTransport } from './transport/tcp.ts';
 export type { BfdSessionStatus } from './bfd/types.ts';
 export type { PeerConfig, SpeakerConfig } from './config.ts';
 export type { FibStatus } from './fib/types.ts';
-export type { RouteAnswer, RouteLine, RouteQuery } from './looking-glass.ts';
+export type { ExplainAnswer, PolicyLine, RouteAnswer, RouteLine, RouteQuery } from './looking-glass.ts';
 export type { Done, PeerSessionStatus } from './peer-session-types.ts';
 export type { SpeakerStatus } from './speaker.ts';
 
@@ -35,6 +35,8 @@ export type Bird = {
 	readonly clear: (peer: string, message?: string) => Done;
 	readonly refresh: (peer: string, direction: 'in' | 'out') => Done;
 	readonly routes: (query: RouteQuery) => RouteAnswer;
+	/** Which rules decide on a prefix; with a peer's name, of that peer alone. */
+	readonly explain: (prefix: string, peer?: string) => ExplainAnswer;
 	/** Returns when all that was received so far is in the kernel. */
 	readonly flush: () => Promise<void>;
 	/** The same, read back from the kernel; what was not there, in words. */
@@ -131,6 +133,7 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 			}),
 		status: () => ({ ...speaker.status(), fib: fib.status() }),
 		routes: (query) => lookAt(rib, query),
+		explain: (prefix, peer) => explainPolicy(rib, prefix, peer),
 		clear: (peer, message) => speaker.clear(peer, message),
 		refresh: (peer, direction) => speaker.refresh(peer, direction),
 		flush,

@@ -77,7 +77,59 @@ const chooser = (text: string | undefined): ((prefix: string) => boolean) | unde
 	};
 };
 
-const lengthOf = ({ prefix }: RouteLine): number => Number(prefix.slice(prefix.indexOf('/') + 1));
+export type ExplainAnswer =
+	| {
+			readonly ok: true;
+			readonly prefixes: readonly {
+				readonly prefix: string;
+				/** What peers tell: whether it is taken, by what, and what became of it. */
+				readonly imports: readonly PolicyLine[];
+				/** What peers are told. */
+				readonly exports: readonly PolicyLine[];
+			}[];
+	  }
+	| { readonly ok: false; readonly error: string };
+
+export type PolicyLine = {
+	readonly peer: string;
+	readonly accept: boolean;
+	/** The rule of a filter that decides; absent where BGP itself or the session does. */
+	readonly rule?: string;
+	readonly reason: string;
+	/** Of what was taken: whether it is used. */
+	readonly use?: 'best' | 'multipath' | 'none';
+	readonly useReason?: string;
+	/** As told by the peer, or to it. */
+	readonly route?: RouteLine;
+};
+
+/** Which rules decide on a prefix, or on those that lead to an address: in, between and out; of one peer alone if named. */
+export const explainPolicy = (rib: Rib, prefix: string, peer: string | undefined): ExplainAnswer => {
+	const chosen = chooser(prefix);
+	if (chosen === undefined) return { ok: false, error: `'${prefix}' is neither a prefix nor an address` };
+	const concerns = (line: { readonly peer: string }): boolean => peer === undefined || line.peer === peer;
+	const known = new Set([...rib.prefixes(), ...rib.rejected()].filter(chosen));
+	const prefixes = [...known].map((one) => {
+		const { imports, exports } = rib.policyOf(one);
+		const uses = new Map(rib.explain(one).map(({ path, use, reason }) => [pathName(path), { use, useReason: reason }]));
+		return {
+			prefix: one,
+			imports: imports.filter(concerns).map(({ path, ...line }) => ({
+				...line,
+				...(line.accept && uses.get(pathName(path))),
+				route: pathLine(path),
+			})),
+			exports: exports
+				.filter(concerns)
+				.map(({ told, ...line }) => ({ ...line, ...(told && { route: lineOf(one, line.peer, told, false) }) })),
+		};
+	});
+	return { ok: true, prefixes: prefixes.sort((a, b) => lengthOf(b) - lengthOf(a)) };
+};
+
+const pathName = ({ source, pathId }: Path): string => `${source.peer} ${pathId ?? ''}`;
+
+const lengthOf = ({ prefix }: { readonly prefix: string }): number => Number(prefix.slice(prefix.indexOf('/') + 1));
 
 export const lookAt = (rib: Rib, { table, peer, prefix }: RouteQuery): RouteAnswer => {
 	const chosen = chooser(prefix);

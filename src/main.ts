@@ -114,6 +114,14 @@ bgpOptions(bgp.command('routes'))
 		const { routes } = await import('./cli/bgp.ts');
 		await routes(prefix, options);
 	});
+bgpOptions(bgp.command('explain'))
+	.description('which rule of a filter, or of BGP, decides what is taken from peers and told to them')
+	.argument('<prefix>', 'a prefix, or an address: then all that lead to it')
+	.argument('[peer]', 'only this one, by name or address')
+	.action(async (prefix: string, peer: string | undefined, options: BgpOptions) => {
+		const { explain } = await import('./cli/bgp.ts');
+		await explain(prefix, peer, options);
+	});
 bgpOptions(bgp.command('refresh'))
 	.description('ask a peer for all its routes again, without ending the session')
 	.argument('<peer>', "name or address, '*' for all")

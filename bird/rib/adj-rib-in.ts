@@ -22,6 +22,8 @@ export type AdjRibIn = {
 	readonly by: (nextHop: string) => Iterable<Path>;
 	/** Attributes as told where filters made others of them. */
 	readonly told: () => Iterable<PathAttributes>;
+	/** Prefixes of paths that nothing was taken of. */
+	readonly rejected: () => Iterable<string>;
 };
 
 export type AdjRibInPorts = {
@@ -91,5 +93,6 @@ export const createAdjRibIn = ({ judge, intern, replacePath, nextHopsChanged }: 
 			}
 		},
 		told: imports.told,
+		rejected: imports.rejected,
 	};
 };

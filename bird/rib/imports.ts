@@ -18,6 +18,8 @@ export type Imports = {
 	readonly of: (family: RibFamily, key: string, path: Path) => Path | undefined;
 	/** Attributes as told where something else is used; for those who look for what is in use. */
 	readonly told: () => Iterable<PathAttributes>;
+	/** Prefixes of paths that nothing was taken of. */
+	readonly rejected: () => Iterable<string>;
 };
 
 /** Which rule decides; without one, what holds otherwise. */
@@ -71,6 +73,11 @@ export const createImports = (
 			const now = accept && verdict ? { ...path, attributes: intern(verdict.attributes) } : undefined;
 			other[family].set(key, { path: now, told: path });
 			return { told, before, now };
+		},
+		rejected: function* () {
+			for (const family of [4, 6] as const) {
+				for (const { path, told } of other[family].values()) if (path === undefined) yield told.prefix;
+			}
 		},
 		told: function* () {
 			for (const family of [4, 6] as const) for (const { told } of other[family].values()) yield told.attributes;

@@ -285,6 +285,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			return table;
 		},
 		prefixes: () => entries.keys(),
+		rejected: () => [...peers.values()].flatMap((peer) => [...peer.in.rejected()]),
 		explain: (prefix) => {
 			decide();
 			const entry = entries.get(prefix);

@@ -131,6 +131,8 @@ export type Rib = {
 	readonly locRib: () => ReadonlyMap<string, Decision>;
 	/** All that have a path. */
 	readonly prefixes: () => Iterable<string>;
+	/** Those that peers told and of which nothing was taken. */
+	readonly rejected: () => Iterable<string>;
 	/** Every path to a prefix, what it is used for and why. */
 	readonly explain: (
 		prefix: string,

@@ -1,4 +1,4 @@
-import type { PeerSessionStatus, RouteAnswer, RouteLine } from '../../bird/index.ts';
+import type { ExplainAnswer, PeerSessionStatus, RouteAnswer, RouteLine } from '../../bird/index.ts';
 import { table } from '../lab/table.ts';
 import { askDaemon, daemonSocket, readBody, type SocketOptions } from './control-client.ts';
 
@@ -68,6 +68,8 @@ export const peers = async (peer: string | undefined, options: BgpOptions): Prom
 	console.log(options.output === 'json' ? JSON.stringify(sessions, null, 2) : peersText(sessions, Date.now()));
 };
 
+type Explained = Extract<ExplainAnswer, { ok: true }>['prefixes'];
+
 const useMark = { best: '*', multipath: '=', none: '' } as const;
 
 export const routesText = (routes: readonly RouteLine[]): string => {
@@ -108,6 +110,32 @@ export const routes = async (prefix: string | undefined, options: RoutesOptions)
 	const answer = (await ask(options, `/bgp/routes?${query}`)) as Extract<RouteAnswer, { ok: true }> | undefined;
 	if (answer === undefined) return;
 	console.log(options.output === 'json' ? JSON.stringify(answer.routes, null, 2) : routesText(answer.routes));
+};
+
+export const explainText = (prefixes: Explained): string => {
+	if (prefixes.length === 0) return 'Nobody tells such a prefix, and it is none of ours.';
+	const verdict = (accept: boolean, yes: string, no: string): string => (accept ? yes : no);
+	return prefixes
+		.map(({ prefix, imports, exports }) => {
+			const rows = [
+				...imports.map((line) => [
+					'from',
+					line.peer,
+					verdict(line.accept, 'taken', 'rejected'),
+					line.use === undefined ? line.reason : `${line.reason}; ${line.use}: ${line.useReason}`,
+				]),
+				...exports.map((line) => ['to', line.peer, verdict(line.accept, 'told', 'not told'), line.reason]),
+			];
+			return `${prefix}\n${rows.length === 0 ? 'There are no peers.' : table(['', 'PEER', '', 'WHY'], rows)}`;
+		})
+		.join('\n\n');
+};
+
+export const explain = async (prefix: string, peer: string | undefined, options: BgpOptions): Promise<void> => {
+	const query = new URLSearchParams({ prefix, ...(peer !== undefined && { peer }) });
+	const answer = (await ask(options, `/bgp/explain?${query}`)) as { readonly prefixes: Explained } | undefined;
+	if (answer === undefined) return;
+	console.log(options.output === 'json' ? JSON.stringify(answer.prefixes, null, 2) : explainText(answer.prefixes));
 };
 
 const done = (options: BgpOptions, text: string): void => {

@@ -3,7 +3,7 @@ import type { ControlRoute, ControlRoutes } from './control-server.ts';
 
 /**
  * What bird answers on its control socket beside its status: `GET /bgp/routes?table=&peer=&prefix=` (a RouteAnswer),
- * `POST /bgp/refresh?peer=&direction=in|out`, `POST /bgp/clear?peer=&message=`. Status 400 when `ok` is false.
+ * `GET /bgp/explain?prefix=&peer=` (an ExplainAnswer), `POST /bgp/refresh?peer=&direction=in|out`, `POST /bgp/clear?peer=&message=`. Status 400 when `ok` is false.
  */
 
 const tables: readonly string[] = ['best', 'in', 'out', 'all'] satisfies RouteQuery['table'][];
@@ -38,6 +38,14 @@ export const birdRoutes = (running: () => Bird | undefined): ControlRoutes => {
 				...(name !== undefined && { peer: name }),
 				...(prefix !== null && { prefix }),
 			});
+		}),
+		'GET /bgp/explain': route((bird, query) => {
+			const peer = query.get('peer');
+			const name = peer === null ? undefined : named(bird, peer);
+			if (name !== undefined && !bird.status().sessions.some((session) => session.name === name)) {
+				return { ok: false, error: `there is no peer ${peer}` };
+			}
+			return bird.explain(query.get('prefix') ?? '', name);
 		}),
 		'POST /bgp/refresh': route((bird, query) =>
 			bird.refresh(query.get('peer') ?? '', query.get('direction') === 'out' ? 'out' : 'in'),
