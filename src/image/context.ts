@@ -33,8 +33,17 @@ const isNeeded = (path: string, arch: string): boolean => {
 /** Of Node, in the image. */
 export const nodeOptions = ['--no-warnings'] as const;
 
+/**
+ * felix knows all pods of a cluster and is on every node. Its young generation stays small, where V8 would let it grow to
+ * 48 MB, and the old one is collected when it has grown by a fifth, where V8 would let it double.
+ */
+export const felixOptions = ['--max-semi-space-size=2', '--heap-growing-percent=20', '--optimize-for-size'] as const;
+
 const launcher = `#!/bin/sh
-exec /usr/local/bin/node ${nodeOptions.join(' ')} /usr/lib/manx/main.js "$@"
+# glibc would keep apart what each of Node's threads has freed.
+export MALLOC_ARENA_MAX=1
+[ "$1" = felix ] && small='${felixOptions.join(' ')}'
+exec /usr/local/bin/node ${nodeOptions.join(' ')} $small /usr/lib/manx/main.js "$@"
 `;
 
 /**

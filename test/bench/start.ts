@@ -9,9 +9,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { build } from 'esbuild';
 import { stringify } from 'yaml';
 import { buildShim } from '../../felix/cni/build-shim.ts';
+import { buildProgram, felixOptions, nodeOptions } from '../../src/image/context.ts';
 import { inNetns } from '../../src/kernel/netns.ts';
 
 const number = (name: string, otherwise: number): number => Number(process.env[name] ?? otherwise);
@@ -39,22 +39,9 @@ const inNode = (file: string, args: readonly string[], env: NodeJS.ProcessEnv = 
 	return child;
 };
 
-/** As the image has it (src/image/context.ts): bundled, with the native modules where they are found. */
+/** As the image has it, with the native modules where they are found. */
 const bundle = join(root, 'node_modules', `.manx-bench-${process.pid}`);
-const makeBundle = (): Promise<unknown> =>
-	build({
-		entryPoints: [join(root, 'src/main.ts')],
-		outdir: bundle,
-		outExtension: { '.js': '.mjs' },
-		bundle: true,
-		splitting: true,
-		platform: 'node',
-		target: 'node24',
-		format: 'esm',
-		external: ['netlink', 'koffi'],
-		banner: { js: "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);" },
-		logLevel: 'error',
-	});
+const options = [...nodeOptions, ...felixOptions];
 
 const startServer = async (): Promise<string> => {
 	const env = { ...process.env, BYTES: `${bytes}` };
@@ -75,7 +62,8 @@ const settled = (): Promise<boolean> =>
 
 const measureStart = async (): Promise<{ felix: ChildProcess; ms: number; peak: number; now: number }> => {
 	const begin = performance.now();
-	const felix = inNode(process.execPath, [join(bundle, 'main.mjs'), 'felix', '--config', config]);
+	const argv = [...options, join(bundle, 'main.js'), 'felix', '--config', config];
+	const felix = inNode(process.execPath, argv, { ...process.env, MALLOC_ARENA_MAX: '1' });
 	felix.stdout?.resume();
 	while (!(await settled())) {
 		if (felix.exitCode !== null) throw new Error('felix ended');
@@ -124,7 +112,7 @@ try {
 	const shim = join(directory, 'manx');
 	const built = buildShim(shim);
 	if (!built.ok) throw new Error(built.error);
-	await makeBundle();
+	await buildProgram(bundle);
 	const kubeconfig = join(directory, 'kubeconfig');
 	const server = await startServer();
 	const cluster = {

@@ -14,7 +14,8 @@ const perNamespace = 50;
 const apps = Math.ceil(policies / 5);
 
 const namespaces = Math.max(apps, Math.ceil(pods / perNamespace));
-const nodeOf = (i: number): string => (i < local ? 'n0' : `n${1 + Math.floor((i - local) / perNode)}`);
+const nodeNumberOf = (i: number): number => (i < local ? 0 : 1 + Math.floor((i - local) / perNode));
+const nodeOf = (i: number): string => `n${nodeNumberOf(i)}`;
 const namespaceOf = (i: number): string => `ns${i < local ? i % apps : i % namespaces}`;
 
 const metadata = (name: string, more: object = {}): object => ({
@@ -25,8 +26,10 @@ const metadata = (name: string, more: object = {}): object => ({
 });
 
 const podAt = (i: number): object => {
-	const ip = `10.${64 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`;
-	const ip6 = `fd00::${(i >> 16).toString(16)}:${(i & 0xffff).toString(16)}`;
+	const node = nodeNumberOf(i);
+	const host = 2 + ((i - local) % perNode);
+	const ip = `10.${16 + (node >> 8)}.${node & 255}.${host}`;
+	const ip6 = `fd01:0:0:${node.toString(16)}::${host.toString(16)}`;
 	const pod = {
 		metadata: metadata(`pod${i}`, {
 			namespace: namespaceOf(i),
