@@ -1,3 +1,4 @@
+import { hash, randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { isBgpAnnotation } from '../../api/node-bgp.ts';
 import { type Kind, keyOf, type ManxObject } from '../../api/objects.ts';
@@ -17,6 +18,8 @@ export type Taken = {
 	readonly key: string;
 	/** Undefined when it was refused. */
 	readonly object: ManxObject | undefined;
+	/** Of the object. */
+	readonly digest: number;
 	readonly refusal: Refusal | undefined;
 };
 
@@ -46,11 +49,20 @@ const ourAnnotations = (annotations: unknown): unknown => {
 	return ours.length === 0 ? undefined : Object.fromEntries(ours);
 };
 
+/** Nobody can make two objects of one digest who does not know it. */
+const salt = randomBytes(16).toString('hex');
+/** 48 bits, which a number holds. */
+const digestOf = (object: ManxObject): number => hash('sha1', salt + JSON.stringify(object), 'buffer').readUIntBE(0, 6);
+
 /** `onRefused` is called once for each new reason. */
 export const createObjectCache = (first: Resource, onRefused: (refusal: Refusal) => void = () => {}): ObjectCache => {
 	const kind: Kind = first.kind;
 	let resource = first;
-	const known = new Map<string, ManxObject>();
+	/**
+	 * Digests of what was told last. Whoever takes the changes keeps the objects, in whatever shape suits: a node knows all
+	 * pods of a large cluster, and need not twice.
+	 */
+	const known = new Map<string, number>();
 	const refused = new Map<string, Refusal>();
 	const share = createSharing();
 
@@ -68,25 +80,24 @@ export const createObjectCache = (first: Resource, onRefused: (refusal: Refusal)
 		const resourceVersion = typeof metadata?.resourceVersion === 'string' ? metadata.resourceVersion : '';
 		if (result.type === 'object') {
 			const key = keyOf(result.object.metadata);
-			const before = known.get(key);
-			// An equal object is the known one: a list of what is known costs no memory.
-			const same = before !== undefined && isDeepStrictEqual(before, result.object);
-			return { resourceVersion, key, object: same ? before : shareParts(result.object, share), refusal: undefined };
+			const digest = digestOf(result.object);
+			const object = known.get(key) === digest ? result.object : shareParts(result.object, share);
+			return { resourceVersion, key, object, digest, refusal: undefined };
 		}
 		if (result.type === 'foreign') return undefined;
 		const { key, field, reason } = result;
 		const refusal = { source: objectPath(resource, key), object: `${kind} ${key}`.trim(), field, reason };
-		return { resourceVersion, key, object: undefined, refusal };
+		return { resourceVersion, key, object: undefined, digest: 0, refusal };
 	};
 
-	const set: ObjectCache['set'] = ({ key, object, refusal }) => {
+	const set: ObjectCache['set'] = ({ key, object, digest, refusal }) => {
 		if (refusal === undefined) refused.delete(key);
 		else if (!isDeepStrictEqual(refused.get(key), refusal)) {
 			refused.set(key, refusal);
 			onRefused(refusal);
 		}
-		if (object === undefined || known.get(key) === object) return undefined;
-		known.set(key, object);
+		if (object === undefined || known.get(key) === digest) return undefined;
+		known.set(key, digest);
 		return { type: 'set', object };
 	};
 
