@@ -6,7 +6,8 @@ import type { Timer, Timers } from './timers.ts';
 
 /**
  * Our own prefixes in the RIB: those that the kernel holds for felix, since an address of them that no pod has would loop
- * otherwise. One that the kernel lost stays for a little while, as felix puts it back.
+ * otherwise. One that the kernel lost stays for a little while, as felix puts it back. Besides, the addresses of single pods
+ * outside of them that felix wants announced; these go at once, as nothing here catches packets to one that is gone.
  */
 
 export type Originator = {
@@ -17,7 +18,7 @@ export type Originator = {
 
 export type OriginatorPorts = {
 	readonly rib: Pick<Rib, 'setLocal'>;
-	readonly fib: Pick<Fib, 'felixHolds' | 'onFelixChange'>;
+	readonly fib: Pick<Fib, 'felixHolds' | 'felixHosts' | 'onFelixChange'>;
 	readonly log: Logger;
 	readonly timers: Timers;
 	/** The RIB was told something. */
@@ -58,7 +59,10 @@ export const createOriginator = ({ rib, fib, log, timers, changed }: OriginatorP
 			timer.cancel();
 			leaving.delete(prefix);
 		}
-		const next = new Set([...wanted].filter((prefix) => fib.felixHolds(prefix) || leaving.has(prefix)));
+		const next = new Set([
+			...[...wanted].filter((prefix) => fib.felixHolds(prefix) || leaving.has(prefix)),
+			...fib.felixHosts(),
+		]);
 		for (const prefix of services) next.add(prefix);
 		const text = JSON.stringify([[...next], communities]);
 		if (text === told) return;

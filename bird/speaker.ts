@@ -41,7 +41,10 @@ export type SpeakerStatus = {
 	readonly sessions: readonly PeerSessionStatus[];
 };
 
-export type SpeakerFib = Pick<Fib, 'update' | 'converged' | 'watchNextHops' | 'felixHolds' | 'onFelixChange'> &
+export type SpeakerFib = Pick<
+	Fib,
+	'update' | 'converged' | 'watchNextHops' | 'felixHolds' | 'felixHosts' | 'onFelixChange'
+> &
 	Partial<Pick<Fib, 'addressesBeside' | 'holds'>>;
 
 export type SpeakerOptions = {

@@ -1,7 +1,7 @@
 import type { Cluster, ClusterNode, Problem } from '../src/api/cluster.ts';
 import type { InterfaceAddress, Owner, Route } from '../src/kernel/kernel.ts';
 import { owners } from '../src/kernel/kernel.ts';
-import { contains, type Family, familyOf, parseAddress, parseCidr } from '../src/net/ip.ts';
+import { contains, type Family, familyOf, hostCidr, parseAddress, parseCidr } from '../src/net/ip.ts';
 
 /**
  * The routes of felix that do not belong to one pod: a blackhole for each of this node's pod networks, so that an
@@ -19,6 +19,8 @@ export type ClusterRoutesInput = {
 	readonly mesh: boolean;
 	/** Prefixes to keep as a fallback without a mesh, until bird has learnt them. */
 	readonly retiring?: ReadonlySet<string>;
+	/** Addresses of pods to be routed to a node besides its podCIDRs, by name of the node. */
+	readonly strays?: ReadonlyMap<string, readonly string[]>;
 	/** This node's addresses, by family. */
 	readonly nodeAddresses: { readonly 4?: string; readonly 6?: string };
 	/** What the interfaces have now: tells which nodes are on the same segment. */
@@ -54,7 +56,7 @@ const interfaceTo = (address: string, interfaces: readonly InterfaceAddress[]): 
 };
 
 export const clusterRoutes = (input: ClusterRoutesInput): ClusterRoutes => {
-	const { nodeName, cluster, mode, mesh, retiring, nodeAddresses, interfaces } = input;
+	const { nodeName, cluster, mode, mesh, retiring, strays, nodeAddresses, interfaces } = input;
 	const problems: Problem[] = [];
 
 	const direct = (owner: Owner, node: ClusterNode, dst: string): Route | undefined => {
@@ -85,7 +87,10 @@ export const clusterRoutes = (input: ClusterRoutesInput): ClusterRoutes => {
 	const toOthers = (owner: Owner): Route[] =>
 		[...cluster.nodes.values()]
 			.filter(({ name }) => name !== nodeName)
-			.flatMap((node) => node.podCIDRs.flatMap((dst) => direct(owner, node, dst) ?? []));
+			.flatMap((node) => {
+				const prefixes = [...node.podCIDRs, ...(strays?.get(node.name) ?? []).map(hostCidr)];
+				return prefixes.flatMap((dst) => direct(owner, node, dst) ?? []);
+			});
 
 	const own = (cluster.nodes.get(nodeName)?.podCIDRs ?? []).map(blackhole);
 	if (mode === 'host-gw') return { routes: [...own, ...toOthers(owners.felix)], fallback: [], problems };

@@ -96,7 +96,7 @@ export const createFelix = ({
 }: FelixDeps): Felix => {
 	const { nodeName } = settings;
 	const calc = createPolicyCalc();
-	const network = createNodeNetwork({ settings, kernel, log });
+	const network = createNodeNetwork({ settings, kernel, log, pods: calc.pods });
 	const pods = createNodePods(nodeName, () => inSync);
 	const policies = new Set<string>();
 	let inSync = false;

@@ -1,11 +1,15 @@
 import { type Cluster, clusterOf, type Problem } from '../src/api/cluster.ts';
 import { type NodeAddresses, nodeAddressesOf, ownAddresses } from '../src/api/node-addresses.ts';
-import type { BGPConfiguration, Node } from '../src/api/objects.ts';
+import type { BGPConfiguration, Node, Pod } from '../src/api/objects.ts';
 import type { Settings } from '../src/config.ts';
-import type { InterfaceAddress, Kernel, Link } from '../src/kernel/kernel.ts';
+import { type InterfaceAddress, type Kernel, type Link, owners, type Route } from '../src/kernel/kernel.ts';
 import type { Logger } from '../src/logging.ts';
+import { contains, hostCidr, parseCidr } from '../src/net/ip.ts';
+import type { Attachment } from './attachment.ts';
 import { type ClusterRoutes, clusterRoutes } from './cluster-routes.ts';
+import { hostStateOf } from './cni/wiring.ts';
 import { createRetiringRoutes } from './retiring-routes.ts';
+import { type AllPods, createStrays } from './strays.ts';
 
 /**
  * This node among the others: what Node objects and the node's interfaces say of addresses, pod networks and routes.
@@ -15,6 +19,8 @@ import { createRetiringRoutes } from './retiring-routes.ts';
 export type NodeNetwork = {
 	readonly setNode: (node: Node) => void;
 	readonly deleteNode: (name: string) => void;
+	/** Any pod of the cluster; undefined: it is gone. True: `recompute` is due. */
+	readonly setPod: (key: string, pod: Pod | undefined) => boolean;
 	/** The one named `default`; undefined: there is none. */
 	readonly setConfiguration: (configuration: BGPConfiguration | undefined) => void;
 	/** Reads interfaces, and what an earlier run left; `changed` is called when `recompute` is due because of that. */
@@ -24,13 +30,19 @@ export type NodeNetwork = {
 	readonly recompute: (inSync: boolean) => void;
 	/** This node's. */
 	readonly podCIDRs: () => readonly string[];
-	/** Those of all pods. */
-	readonly podNetworks: () => readonly string[];
 	/** The same object as long as they are the same. */
 	readonly addresses: () => NodeAddresses;
 	readonly isNode: (address: string) => boolean;
-	/** Those that belong to no single pod. */
-	readonly routes: () => Pick<ClusterRoutes, 'routes' | 'fallback'>;
+	/** Addresses in this node's podCIDRs that pods on other nodes have. */
+	readonly taken: () => ReadonlySet<string>;
+	/** What desired state needs of all this. */
+	readonly desired: (attachments: readonly Attachment[]) => {
+		readonly podNetworks: readonly string[];
+		readonly localPodCIDRs: readonly string[];
+		readonly routes: readonly Route[];
+		readonly fallback: readonly Route[];
+	};
+	readonly warnings: () => readonly string[];
 	readonly problems: () => readonly Problem[];
 	/** MTU of the interface that has the node's address. */
 	readonly uplinkMtu: () => number;
@@ -41,11 +53,24 @@ export type NodeNetworkDeps = {
 	readonly settings: Pick<Settings, 'nodeName' | 'mode' | 'nodeAddress' | 'podNetworks'>;
 	readonly kernel: Pick<Kernel, 'listLinks' | 'listAddresses' | 'listRoutes' | 'watch'>;
 	readonly log: Logger;
+	readonly pods: AllPods;
 };
+
+const addressOf = (hostPrefix: string): string => hostPrefix.slice(0, hostPrefix.indexOf('/'));
+const isWithin = (hostPrefix: string, cidrs: readonly string[]): boolean => {
+	const inner = parseCidr(hostPrefix);
+	return cidrs.some((text) => {
+		const outer = parseCidr(text);
+		return inner !== undefined && outer !== undefined && contains(outer, inner);
+	});
+};
+/** Those with an address outside of the node's podCIDRs. */
+const outsideOf = (attachments: readonly Attachment[], cidrs: readonly string[]): Attachment[] =>
+	attachments.filter((one) => one.addresses.some((address) => !isWithin(hostCidr(address), cidrs)));
 
 const sentence = ({ object, field, reason }: Problem): string => [object, field, reason].filter(Boolean).join(' ');
 
-export const createNodeNetwork = ({ settings, kernel, log }: NodeNetworkDeps): NodeNetwork => {
+export const createNodeNetwork = ({ settings, kernel, log, pods }: NodeNetworkDeps): NodeNetwork => {
 	const { nodeName, mode } = settings;
 	const nodes = new Map<string, Node>();
 	let cluster: Cluster = clusterOf([]);
@@ -56,6 +81,7 @@ export const createNodeNetwork = ({ settings, kernel, log }: NodeNetworkDeps): N
 	let routed: ClusterRoutes = { routes: [], fallback: [], problems: [] };
 	let mesh = true;
 	const retiring = createRetiringRoutes(kernel);
+	const strays = createStrays(nodeName, settings.podNetworks, pods);
 	let problems: readonly Problem[] = [];
 
 	const readInterfaces = async (): Promise<void> => {
@@ -63,9 +89,16 @@ export const createNodeNetwork = ({ settings, kernel, log }: NodeNetworkDeps): N
 		isNode = ownAddresses(interfaces);
 	};
 
+	const podCIDRs = (): readonly string[] => cluster.nodes.get(nodeName)?.podCIDRs ?? [];
+	const podNetworks = (): readonly string[] =>
+		settings.podNetworks.length > 0
+			? settings.podNetworks
+			: [...cluster.nodes.values()].flatMap((node) => node.podCIDRs);
+
 	return {
 		setNode: (node) => nodes.set(node.metadata.name, node),
 		deleteNode: (name) => nodes.delete(name),
+		setPod: strays.set,
 		setConfiguration: (configuration) => {
 			mesh = configuration?.spec.nodeToNodeMeshEnabled ?? true;
 		},
@@ -76,6 +109,7 @@ export const createNodeNetwork = ({ settings, kernel, log }: NodeNetworkDeps): N
 		readInterfaces,
 		recompute: (inSync) => {
 			cluster = clusterOf(nodes.values());
+			strays.judge(cluster);
 			const self = cluster.nodes.get(nodeName);
 			const chosen = nodeAddressesOf(settings.nodeAddress, self?.addresses ?? {}, interfaces);
 			if (addresses[4] !== chosen.addresses[4] || addresses[6] !== chosen.addresses[6]) addresses = chosen.addresses;
@@ -85,6 +119,7 @@ export const createNodeNetwork = ({ settings, kernel, log }: NodeNetworkDeps): N
 				mode,
 				mesh,
 				retiring: retiring.prefixes(),
+				strays: strays.routed(),
 				nodeAddresses: addresses,
 				interfaces,
 			});
@@ -92,19 +127,37 @@ export const createNodeNetwork = ({ settings, kernel, log }: NodeNetworkDeps): N
 			const own: Problem[] = chosen.problems.map((reason) => ({ object, field: '', code: 'NoNodeAddress', reason }));
 			if (self === undefined && inSync)
 				own.push({ object, field: '', reason: 'does not exist: felix serves no pod until it does' });
-			const all = [...cluster.problems, ...routed.problems, ...own];
+			const all = [...cluster.problems, ...routed.problems, ...own, ...strays.problems()];
 			const known = new Set(problems.map(sentence));
 			for (const problem of all) if (!known.has(sentence(problem))) log.error({ ...problem }, sentence(problem));
 			problems = all;
 		},
-		podCIDRs: () => cluster.nodes.get(nodeName)?.podCIDRs ?? [],
-		podNetworks: () =>
-			settings.podNetworks.length > 0
-				? settings.podNetworks
-				: [...cluster.nodes.values()].flatMap((node) => node.podCIDRs),
+		podCIDRs,
 		addresses: () => addresses,
 		isNode: (address) => isNode(address),
-		routes: () => routed,
+		taken: strays.taken,
+		desired: (attachments) => {
+			const own = podCIDRs();
+			const outside = outsideOf(attachments, own);
+			// bird announces what stands there by itself with the metric of fallbacks (docs/design/strays.md).
+			const announced =
+				mode === 'bgp'
+					? outside
+							.flatMap((attachment) => hostStateOf(attachment, Object.values(addresses)).routes)
+							.filter(({ dst }) => strays.mayAnnounce(addressOf(dst)) && !isWithin(dst, own))
+							.map((route) => ({ ...route, ...owners.fallback }))
+					: [];
+			return {
+				podNetworks: [...podNetworks(), ...[...strays.routed().values()].flat().map(hostCidr)],
+				localPodCIDRs: [
+					...own,
+					...outside.flatMap((one) => one.addresses.map(hostCidr)).filter((dst) => !isWithin(dst, own)),
+				],
+				routes: routed.routes,
+				fallback: [...routed.fallback, ...announced],
+			};
+		},
+		warnings: strays.warnings,
 		problems: () => problems,
 		uplinkMtu: () => {
 			const dev = interfaces.find((one) => Object.values(addresses).includes(one.address))?.dev;

@@ -38,7 +38,7 @@ export const createFib = (options: FibOptions): Fib => {
 	let prefSrc: PrefSrc = options.prefSrc;
 	let onNextHop: NextHopListener = () => {};
 	let watched: ReadonlySet<string> = new Set();
-	let felixHeld: ReadonlySet<string> = new Set();
+	let felixHeld: ReadonlyMap<string, 'network' | 'host'> = new Map();
 	let found = 0;
 	let loaded = false;
 	let converged = false;
@@ -106,12 +106,20 @@ export const createFib = (options: FibOptions): Fib => {
 		writer.kick();
 	};
 
+	/** felix says by its routes what is to be announced: its blackholes, and on-link routes with the metric of fallbacks. */
+	const heldAs = (route: Route): 'network' | 'host' | undefined => {
+		if (route.protocol !== owners.felix.protocol) return undefined;
+		if (route.type === 'blackhole') return 'network';
+		return route.metric === owners.fallback.metric && isOnLink(route) ? 'host' : undefined;
+	};
+
 	const tellFelix = (): void => {
-		const now = new Set<string>();
+		const now = new Map<string, 'network' | 'host'>();
 		for (const route of view.routes()) {
-			if (route.protocol === owners.felix.protocol && route.type === 'blackhole') now.add(route.dst);
+			const held = heldAs(route);
+			if (held !== undefined) now.set(route.dst, held);
 		}
-		if (now.size === felixHeld.size && [...now].every((prefix) => felixHeld.has(prefix))) return;
+		if (now.size === felixHeld.size && [...now].every(([prefix, held]) => felixHeld.get(prefix) === held)) return;
 		felixHeld = now;
 		for (const listener of [...felixListeners]) listener();
 	};
@@ -189,8 +197,9 @@ export const createFib = (options: FibOptions): Fib => {
 		const decided = touched.prefixes.filter((prefix) => decisions.has(prefix));
 		for (const prefix of decided) render(prefix);
 		if (decided.length > 0) writer.kick();
-		const felixRoute = event.type === 'route' && event.route.protocol === owners.felix.protocol;
-		if (felixRoute && event.route.type === 'blackhole') tellFelix();
+		if (event.type === 'route' && heldAs(event.route) !== undefined) tellFelix();
+		// The kernel drops the routes of a link that goes without a word of them.
+		else if (touched.prefixes.some((prefix) => felixHeld.get(prefix) === 'host')) tellFelix();
 	};
 
 	const onEvent = (event: KernelEvent): void => {
@@ -250,7 +259,8 @@ export const createFib = (options: FibOptions): Fib => {
 			}
 		},
 		holds: (prefix) => routes.actual().has(prefix),
-		felixHolds: (prefix) => felixHeld.has(prefix),
+		felixHolds: (prefix) => felixHeld.get(prefix) === 'network',
+		felixHosts: () => [...felixHeld].flatMap(([prefix, held]) => (held === 'host' ? [prefix] : [])),
 		addressesBeside: (address) => view.addressesBeside(address),
 		onFelixChange: (callback) => {
 			felixListeners.add(callback);

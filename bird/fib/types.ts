@@ -64,7 +64,9 @@ export type Fib = {
 	readonly felixHolds: (prefix: string) => boolean;
 	/** Global addresses on the link that holds this address of ours, both families. */
 	readonly addressesBeside: (address: string) => readonly string[];
-	/** Calls back when an answer of `felixHolds` changed; returns how to stop that. */
+	/** Prefixes of single addresses on this node that felix wants announced: those it holds with the metric of fallbacks. */
+	readonly felixHosts: () => readonly string[];
+	/** Calls back when an answer of `felixHolds` or `felixHosts` changed; returns how to stop that. */
 	readonly onFelixChange: (callback: () => void) => () => void;
 	/** New preferred sources; routes are rewritten in place. */
 	readonly setPrefSrc: (prefSrc: PrefSrc) => void;

@@ -17,6 +17,7 @@ export type Pods = {
 	readonly pod: (key: string) => PodInfo | undefined;
 	readonly lastKnown: (key: string) => LastKnown | undefined;
 	readonly podAt: (address: string) => PodInfo | undefined;
+	readonly all: () => Iterable<PodInfo>;
 	readonly port: (key: string, protocol: string, name: string) => number | undefined;
 };
 
@@ -173,6 +174,9 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			const { uid, labels, spec, phase, namespace } = pod;
 			const namespaceLabels = namespace.labels;
 			return { uid, labels, ports: spec.ports, phase, ...(namespaceLabels && { namespaceLabels }) };
+		},
+		all: function* () {
+			for (const pod of pods.values()) yield infoOf(pod);
 		},
 		podAt: (address) => {
 			const pod = owners.ownerOf(address);

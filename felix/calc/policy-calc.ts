@@ -162,6 +162,7 @@ export const createPolicyCalc = (limits: MergeLimits = usualLimits): PolicyCalc 
 		pod: pods.pod,
 		lastKnown: pods.lastKnown,
 		podAt: pods.podAt,
+		pods: pods.all,
 		port: pods.port,
 		state: (family) => {
 			if (groups.flush()) outputs[4].restructure = outputs[6].restructure = true;

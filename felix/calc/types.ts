@@ -112,6 +112,8 @@ export type PolicyCalc = {
 	readonly lastKnown: (key: string) => LastKnown | undefined;
 	/** The pod an address belongs to. */
 	readonly podAt: (address: string) => PodInfo | undefined;
+	/** Every pod known, one after the other. */
+	readonly pods: () => Iterable<PodInfo>;
 	/** Number of a pod's named port. */
 	readonly port: (key: string, protocol: string, name: string) => number | undefined;
 };

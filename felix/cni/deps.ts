@@ -16,6 +16,8 @@ export type CniDeps = WiringDeps & {
 	readonly inSync: () => boolean;
 	/** The node's podCIDRs, canonical. */
 	readonly podCIDRs: () => readonly string[];
+	/** Addresses among them that pods on other nodes have, from when the network was those nodes'. None unless given. */
+	readonly takenElsewhere?: () => ReadonlySet<string>;
 	/** For new pods. */
 	readonly mtu: () => number;
 	/**

@@ -37,8 +37,11 @@ export type PoolUsage = {
 };
 
 export type Ipam = {
-	/** The podCIDRs, canonical; may change at any time. Pods keep addresses outside of them. */
-	readonly setPools: (cidrs: readonly string[]) => void;
+	/**
+	 * The podCIDRs, canonical; may change at any time. Pods keep addresses outside of them. Addresses in `taken` are given
+	 * to nobody: pods elsewhere have them.
+	 */
+	readonly setPools: (cidrs: readonly string[], taken?: ReadonlySet<string>) => void;
 	/** Marks what an owner has. Returns those that another owner has already: they stay the other's. */
 	readonly restore: (owner: string, addresses: readonly string[]) => readonly string[];
 	/** One address of each family that has a CIDR; all or nothing. The same again for an owner that has them. */
@@ -76,6 +79,7 @@ const makePool = (text: string): Pool | undefined => {
 
 export const createIpam = ({ clock }: { readonly clock: { readonly now: () => number } }): Ipam => {
 	let pools: readonly Pool[] = [];
+	let taken: ReadonlySet<string> = new Set();
 	const ownerOf = new Map<string, string>();
 	const byOwner = new Map<string, readonly string[]>();
 	/** Free addresses once used, in the order of their release. */
@@ -94,7 +98,10 @@ export const createIpam = ({ clock }: { readonly clock: { readonly now: () => nu
 			if (pool.family !== family) continue;
 			for (; pool.next <= pool.last; pool.next++) {
 				const address = formatAddress({ family, value: pool.next });
-				if (!ownerOf.has(address) && !released.has(address)) return address;
+				if (ownerOf.has(address) || released.has(address)) continue;
+				// Passed over now and not looked at again: once it is free it counts as released long ago.
+				if (taken.has(address)) released.set(address, 0);
+				else return address;
 			}
 		}
 		return undefined;
@@ -103,6 +110,7 @@ export const createIpam = ({ clock }: { readonly clock: { readonly now: () => nu
 	const leastRecentlyReleased = (family: Family): Released | undefined => {
 		const now = clock.now();
 		for (const [address, at] of released) {
+			if (taken.has(address)) continue;
 			if (familyOf(address) === family && inPools(address)) return { address, at };
 			// Of a CIDR that went: forget it once its quarantine is over. Should the CIDR return, it counts as never used.
 			if (now - at >= quarantineMs && !inPools(address)) released.delete(address);
@@ -147,7 +155,8 @@ export const createIpam = ({ clock }: { readonly clock: { readonly now: () => nu
 	};
 
 	return {
-		setPools: (cidrs) => {
+		setPools: (cidrs, takenElsewhere = taken) => {
+			taken = takenElsewhere;
 			const old = new Map(pools.map((pool) => [pool.text, pool]));
 			pools = cidrs.flatMap((text) => {
 				const pool = makePool(text);

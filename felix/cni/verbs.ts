@@ -72,7 +72,7 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 		if (unknown !== undefined) return unknown;
 
 		const existing = state.get(key);
-		state.ipam.setPools(deps.podCIDRs());
+		state.ipam.setPools(deps.podCIDRs(), deps.takenElsewhere?.());
 		const allocation = state.ipam.allocate(key);
 		if (!allocation.ok) {
 			if (deps.podCIDRs().length > 0) return cniError(cniCodes.exhausted, 'no free address', allocation.error);

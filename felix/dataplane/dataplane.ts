@@ -21,7 +21,7 @@ export type DataplaneDeps = {
 	readonly chains: Readonly<Record<Family, Chains>>;
 	readonly ipsets: Ipsets;
 	/** Everything wanted but the state of single pods. */
-	readonly desired: (attachments: Iterable<Attachment>) => Desired;
+	readonly desired: (attachments: readonly Attachment[]) => Desired;
 	/** These policies are in the kernel, sets and rules. */
 	readonly policiesInForce: (policies: Desired['policies']) => void;
 	/** The same object as long as they are the same. */
@@ -123,6 +123,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		admitted.delete(hostInterface);
 		attachments.delete(hostInterface);
 		for (const route of state?.routes ?? []) release(route);
+		for (const route of state?.routes ?? []) fallback.delete(fallback.keyOf(route));
 		for (const neighbour of state?.neighbours ?? []) neighbours.delete(neighbours.keyOf(neighbour));
 	};
 
@@ -141,7 +142,10 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 
 	/** A change of mode moves routes from one metric to the other: what is added comes first, what goes comes last. */
 	const applyRoutes = async (wantedFallback: readonly Route[]): Promise<Applied> => {
-		fallback.replace(wantedFallback);
+		// A route to a pod of ours only once its rules are in force, as that with our own metric.
+		fallback.replace(
+			wantedFallback.filter(({ nextHops: [hop] }) => hop?.via !== undefined || admitted.has(hop?.dev ?? '')),
+		);
 		fallback.sweep(false);
 		const added = await fallback.apply();
 		routes.sweep(true);
@@ -176,8 +180,8 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		detachers = [];
 		begun++;
 		const number = begun;
-		if (gone.length > 0) await Promise.all([routes.apply(), neighbours.apply()]);
-		const wanted = deps.desired(attachments.values());
+		if (gone.length > 0) await Promise.all([routes.apply(), fallback.apply(), neighbours.apply()]);
+		const wanted = deps.desired([...attachments.values()]);
 		const policyError = await applyPolicy(wanted);
 		if (policyError !== undefined) fail('Rules and sets are not as wanted', policyError);
 		if (policyError === undefined) {

@@ -89,7 +89,7 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 			status: () => ({
 				...felix.status(),
 				problems: [...felix.status().problems, ...host.problems()],
-				warnings: [...(cniConf?.problems() ?? []), ...host.warnings()],
+				warnings: [...(cniConf?.problems() ?? []), ...felix.status().warnings, ...host.warnings()],
 				host: host.findings(),
 			}),
 			stop: async () => {

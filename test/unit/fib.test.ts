@@ -383,3 +383,17 @@ test('fib: a new preferred source rewrites the routes in place', async () => {
 	assert.equal(kernel.own()[0]?.prefSrc, '192.0.2.98');
 	assert.deepEqual(kernel.writes, ['+ 10.1.0.0/24', '+ 10.1.0.0/24']);
 });
+
+test('fib: what felix wants announced beside its networks: single addresses, on link, with the metric of fallbacks', async () => {
+	const { fib, kernel } = world();
+	await fib.start();
+	const told: string[][] = [];
+	fib.onFelixChange(() => told.push([...fib.felixHosts()]));
+	const pod = { ...onLink('10.244.9.7/32', 'manx0'), ...owners.fallback };
+	kernel.setRoute({ ...onLink('10.244.1.8/32', 'manx0'), ...owners.felix });
+	kernel.setRoute(via('10.244.2.0/24', '192.0.2.2', 'eth0', owners.fallback.metric, owners.fallback.protocol));
+	kernel.setRoute(pod);
+	kernel.removeRoute(pod);
+	assert.deepEqual(told, [['10.244.9.7/32'], []]);
+	assert.equal(fib.felixHolds('10.244.9.7/32'), false);
+});

@@ -58,6 +58,7 @@ it('KEEPALIVEs go out while one pass over many routes takes longer than the hold
 				for (const nextHop of nextHops) onChange(nextHop, 0);
 			},
 			felixHolds: () => true,
+			felixHosts: () => [],
 			onFelixChange: () => () => {},
 		},
 		log,

@@ -116,6 +116,7 @@ export const createLab = (peers: readonly PeerConfig[], extra: Partial<SpeakerCo
 				for (const nextHop of nextHops) onChange(nextHop, 0);
 			},
 			felixHolds: () => true,
+			felixHosts: () => [],
 			onFelixChange: () => () => {},
 		},
 		log: logger,
