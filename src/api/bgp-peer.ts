@@ -43,7 +43,7 @@ export const bgpPeer = z.object({
 			peerSelector: absent(nodeSelector),
 			peerLimit: z.int().min(1, 'must be at least 1').default(64),
 			peerPort: portNumber.optional(),
-			asNumber: peerAS,
+			asNumber: peerAS.optional(),
 			node: text,
 			nodeSelector: absent(nodeSelector),
 			holdTime: seconds(0, 65535)
