@@ -14,6 +14,8 @@ export const asNumber = z.union([z.number(), z.string()], { error: asRange }).tr
 		context.addIssue(message);
 		return z.NEVER;
 	};
+	// Bare 1.10 is the number 1.1 in YAML: nobody can tell them apart.
+	if (typeof given === 'number' && !Number.isInteger(given)) return refuse(`${asRange}, in quotes`);
 	const parts = String(given).split('.');
 	if (parts.length > 2 || !parts.every((part) => /^\d{1,10}$/.test(part))) return refuse(asRange);
 	const [high = 0, low] = parts.map(Number);
@@ -70,15 +72,18 @@ export const community = z
 	.refine(isCommunity, 'must be aa:nn of two numbers up to 65535, or aa:nn:mm of three up to 4294967295');
 
 /** By labels, or an expression in Calico's words. */
-export const nodeSelector = z.union([
-	z.string().transform((text, context) => {
-		const parsed = parseLabelExpression(text);
-		if (parsed.ok) return text;
+export const nodeSelector = z.unknown().transform((given, context) => {
+	if (typeof given === 'string') {
+		const parsed = parseLabelExpression(given);
+		if (parsed.ok) return given;
 		context.addIssue(parsed.error);
 		return z.NEVER;
-	}),
-	selector,
-]);
+	}
+	const result = selector.safeParse(given);
+	if (result.success) return result.data;
+	for (const { path, message } of result.error.issues) context.addIssue({ code: 'custom', path: [...path], message });
+	return z.NEVER;
+});
 
 /** RFC 1122 §3.2.1.3, RFC 4291 §2.5.2 and §2.7: nobody's address, or everybody's. */
 const unusable = ['0.0.0.0/8', '224.0.0.0/3', '::/128', 'ff00::/8'].flatMap((prefix) => parseCidr(prefix) ?? []);

@@ -40,12 +40,12 @@ export const bgpPeer = z.object({
 		.strictObject({
 			peerIP: peerIP.optional(),
 			peerRange: cidr('cleared').optional(),
-			peerSelector: absent(nodeSelector),
+			peerSelector: absent(nodeSelector.optional()),
 			peerLimit: z.int().min(1, 'must be at least 1').default(64),
 			peerPort: portNumber.optional(),
 			asNumber: peerAS.optional(),
 			node: text,
-			nodeSelector: absent(nodeSelector),
+			nodeSelector: absent(nodeSelector.optional()),
 			holdTime: seconds(0, 65535)
 				.refine((value) => value === 0 || value >= 3, 'must be 0 or at least 3 seconds')
 				.default(90),
