@@ -53,7 +53,8 @@ export type SessionHandlers = {
 export type ConnectionsOptions = {
 	readonly local: LocalOpen;
 	readonly fsm: PeerConfig;
-	readonly dial: DialTarget;
+	/** Asked for at each dial. */
+	readonly dial: () => DialTarget;
 	/** Made anew for each connection: the R bit changes. */
 	readonly openMessage: () => OpenMessage;
 };
@@ -71,6 +72,8 @@ export type Connections = {
 	readonly fail: (event: Event) => void;
 	/** Called now and then within long work: sends the KEEPALIVE whose timer cannot run. */
 	readonly pulse: () => void;
+	/** Another password for the session, which goes on; false: it has to start anew. */
+	readonly rekey: (password: string) => boolean;
 	readonly state: () => FsmState;
 	readonly negotiated: () => Negotiated | undefined;
 };
@@ -101,6 +104,9 @@ const expiry = {
 	idleHold: 'IdleHoldTimer_Expires',
 	settle: 'SettleTimer_Expires',
 } as const;
+
+/** So long a peer has to change its password as well: twice as long as files of passwords take to be read again. */
+const REKEY_MS = 10_000;
 
 const keepalive = encodeMessage({ type: 'KEEPALIVE' });
 
@@ -267,7 +273,7 @@ export const createConnections = (
 				for (const name of [...live.timers.keys()]) stopTimer(live, name);
 				break;
 			case 'connect':
-				live.abortDial = transport.dial(options.dial, {
+				live.abortDial = transport.dial(options.dial(), {
 					connected: (connection) => {
 						delete live.abortDial;
 						attach(live, connection);
@@ -352,6 +358,16 @@ export const createConnections = (
 			spokeAt = timers.now();
 			established?.timers.get('keepalive')?.timer.refresh();
 			established?.connection?.send([keepalive]);
+		},
+		rekey: (password) => {
+			const connection = established?.connection;
+			if (connection?.rekey?.(password) !== true) return false;
+			connection.send([keepalive]);
+			timers.start(REKEY_MS, () => {
+				if (established?.connection !== connection || (connection.unheardFor?.() ?? 0) < REKEY_MS / 2) return;
+				fail({ type: 'TcpConnectionFails', reason: 'the peer does not answer since the password was changed' });
+			});
+			return true;
 		},
 		state: () => foremost(peer).state,
 		negotiated: () => {

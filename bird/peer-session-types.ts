@@ -72,6 +72,7 @@ export type PeerSession = {
 	/** Takes over another configuration; what the OPEN says and whom to dial only counts from `restart` on. */
 	readonly review: (config: PeerConfig, speaker: SpeakerConfig) => void;
 	/** See Connections. */
+	readonly rekey: (password: string) => boolean;
 	readonly pulse: () => void;
 	readonly progress: () => PeerProgress;
 	readonly negotiated: () => Negotiated | undefined;

@@ -3,20 +3,20 @@ import { isLinkLocal } from '../src/net/ip.ts';
 import { createAnnouncer } from './announcer.ts';
 import { createComplaints } from './complaints.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
-import { minimumTtlOf } from './configured-peers.ts';
 import { type Connections, createConnections, describeCause } from './connections.ts';
 import { ownNextHops } from './own-next-hops.ts';
 import type { Hold, PeerSession, PeerSessionPorts } from './peer-session-types.ts';
 import { createPrefixLimit } from './prefix-limit.ts';
-import type { PathSource, PeerRules } from './rib/types.ts';
+import type { PathSource } from './rib/types.ts';
 import { createRouteRefresh } from './route-refresh.ts';
 import { endOfRib, noSession, type PeerProgress, QUIET, sessionUp } from './session/convergence.ts';
 import { type Cause, defaultFsmConfig } from './session/fsm.ts';
 import { retained } from './session/graceful-restart.ts';
 import { importUpdate } from './session/import.ts';
 import { cease, type Notification } from './session/notification.ts';
-import { type LocalOpen, type Negotiated, openMessage } from './session/open.ts';
+import { type Negotiated, openMessage } from './session/open.ts';
 import { identifierValue } from './session/peer.ts';
+import { dialTarget, localOpen, rulesOf, silenceHint } from './session-options.ts';
 import { createStaleRoutes } from './stale-routes.ts';
 import type { Timer } from './timers.ts';
 import type { Connection } from './transport/transport.ts';
@@ -39,35 +39,6 @@ const shutdown = ({ message }: NonNullable<PeerConfig['shutdown']>): Hold => ({
 const familyText = { '1/1': 'IPv4', '2/1': 'IPv6' } as const;
 const familyNames = (keys: Iterable<string>): string =>
 	[...keys].map((key) => familyText[key as keyof typeof familyText] ?? key).join(' and ');
-export const localOpen = (speaker: SpeakerConfig, peer: PeerConfig): LocalOpen => ({
-	asNumber: peer.localAS?.asNumber ?? speaker.asNumber,
-	bgpIdentifier: speaker.routerId,
-	peerAS: peer.asNumber,
-	holdTime: peer.holdTime,
-	families: peer.families,
-	restartTime: peer.restartTime,
-	...(peer.keepaliveTime !== undefined && { keepaliveTime: peer.keepaliveTime }),
-	...(peer.role && { role: peer.role }),
-	...(peer.strictRole && { strictRole: true }),
-	...(peer.addPath && { addPath: { send: peer.addPath.sendPaths > 0, receive: peer.addPath.receive } }),
-});
-
-const rulesOf = (peer: PeerConfig, speaker: SpeakerConfig): PeerRules => ({
-	...(peer.rejectExport && { reject: true }),
-	...(peer.localAS && { localAS: { asNumber: peer.localAS.asNumber, replaceAS: peer.localAS.replaceAS } }),
-	...(peer.asOverride && { asOverride: true }),
-	...(peer.removePrivateAS && { removePrivateAS: true }),
-	...((peer.gracefulShutdown || speaker.gracefulShutdown) && { gracefulShutdown: true }),
-	...(peer.role && { role: peer.role }),
-	...(peer.nextHop && { nextHop: peer.nextHop }),
-});
-
-/** A signature or TTL that does not fit shows as silence: the kernel drops the segments. */
-const silenceHint = ({ kind, notification }: Cause, { password, ttlSecurity }: PeerConfig): string => {
-	if (kind !== 'tcp' || notification !== undefined) return '';
-	if (password !== undefined) return ' (is the password the same on both sides?)';
-	return ttlSecurity === undefined ? '' : ` (does the peer send with TTL 255, at most ${ttlSecurity} hops away?)`;
-};
 
 export const createPeerSession = (
 	initialConfig: PeerConfig,
@@ -274,14 +245,7 @@ export const createPeerSession = (
 					bgpIdentifier: identifierValue(local.bgpIdentifier),
 					asNumber: local.asNumber,
 				},
-				dial: {
-					address: config.address,
-					port: config.port,
-					...(config.interface && { interface: config.interface }),
-					...(config.localAddress && { localAddress: config.localAddress }),
-					...(config.password !== undefined && { password: config.password }),
-					...(config.ttlSecurity !== undefined && { minimumTtl: minimumTtlOf(config.ttlSecurity) }),
-				},
+				dial: () => dialTarget(config),
 				openMessage: () => openMessage(local, ports.deferring()),
 			},
 			{ transport: ports.transport, timers, log },
@@ -377,6 +341,7 @@ export const createPeerSession = (
 			tellRib();
 			if (anotherLimit && heldFor !== undefined && !wasShutdown && config.shutdown === undefined) start();
 		},
+		rekey: (password) => connections.rekey(password),
 		pulse: () => connections.pulse(),
 		progress: () => progress,
 		negotiated: () => negotiated,

@@ -3,6 +3,7 @@ import type { Logger } from '../src/logging.ts';
 import type { Bfd } from './bfd/bfd.ts';
 import { createPeerWatch } from './bfd/peer-watch.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
+import { changeOf, toldToAll } from './config-change.ts';
 import { dynamicPeer, protectionsOf, rangeOf } from './configured-peers.ts';
 import type { Fib } from './fib/types.ts';
 import { createListeners } from './listeners.ts';
@@ -87,18 +88,6 @@ export type Speaker = {
 /** Decisions handed to the FIB at a time. */
 const PORTION = 8192;
 const PULSE_MS = 200;
-
-const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
-/** Another peer, under the same name. */
-const replaced = (a: PeerConfig, b: PeerConfig): boolean => a.address !== b.address || a.asNumber !== b.asNumber;
-const toldToAll = ({ addresses, gracefulShutdown }: SpeakerConfig): object => ({ addresses, gracefulShutdown });
-/** What only a new connection can change. */
-const session = (peer: PeerConfig): object => {
-	const { exportLearnt: _a, routeReflectorClient: _b, prefixLimit: _c, allowOwnAS: _d, ...rest } = peer;
-	const { asOverride: _e, removePrivateAS: _f, gracefulShutdown: _g, rejectExport: _h, nextHop: _i, ...more } = rest;
-	const { importFilter: _j, exportFilter: _k, rejectImport: _l, ...kept } = more;
-	return kept;
-};
 
 export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	const { rib, fib, log, timers, transport } = options;
@@ -369,12 +358,15 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			for (const peer of [...peers.values()]) {
 				const { name } = peer.config;
 				const now = wanted.get(name);
-				if (now === undefined || replaced(peer.config, now)) {
+				const change = now && changeOf(peer.config, now);
+				if (now === undefined || change === 'another peer') {
 					remove(peer, CEASE.peerDeconfigured, `${name} is no longer configured`);
 					continue;
 				}
-				const reset = !same(session(peer.config), session(now));
-				if (reset || !same(peer.config, now) || !same(toldToAll(before), toldToAll(next))) peer.review(now, next);
+				// A session that takes the new password goes on; one whose peer does the same loses nothing.
+				const kept = change === 'password' && peer.rekey(now.password ?? '');
+				const reset = change === 'session' || (change === 'password' && !kept);
+				if (change !== 'nothing' || toldToAll(before) !== toldToAll(next)) peer.review(now, next);
 				if (reset) peer.restart('its configuration changed');
 				watch?.follow(peer);
 			}

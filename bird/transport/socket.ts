@@ -3,6 +3,7 @@ import {
 	addressOf,
 	bind,
 	errno,
+	getsockopt,
 	int32,
 	SO_ATTACH_FILTER,
 	SOCK_CLOEXEC,
@@ -11,7 +12,7 @@ import {
 	setsockopt,
 	socket,
 } from '../../src/kernel/libc.ts';
-import { addressToBytes, type Family, familyOf, parseCidr } from '../../src/net/ip.ts';
+import { addressToBytes, type Family, familyOf, hostCidr, parseCidr } from '../../src/net/ip.ts';
 import type { Protection } from './transport.ts';
 import { createTtlFilter } from './ttl-filter.ts';
 
@@ -37,6 +38,7 @@ const IPV6_UNICAST_HOPS = 16;
 const IPV6_V6ONLY = 26;
 const IPV6_MINHOPCOUNT = 73;
 /** include/uapi/linux/tcp.h */
+const TCP_INFO = 11;
 const TCP_MD5SIG = 14;
 const TCP_MD5SIG_EXT = 32;
 const TCP_MD5SIG_FLAG_PREFIX = 1;
@@ -79,6 +81,18 @@ const setMd5 = (fd: number, prefix: string, password: string): number => {
 	return set(fd, IPPROTO_TCP, TCP_MD5SIG, signature);
 };
 
+/** Another key for a connection that has one (tcp_md5_do_add replaces it whatever the state); false: it stays as it was. */
+export const rekeyConnection = (fd: number, peer: string, password: string): boolean =>
+	setMd5(fd, hostCidr(peer), password) === 0;
+
+/** See Connection.unheardFor. */
+export const unheardFor = (fd: number): number => {
+	// struct tcp_info, include/uapi/linux/tcp.h: tcpi_unacked and tcpi_last_ack_recv.
+	const info = Buffer.alloc(60);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, int32(info.length)) < 0) return 0;
+	return info.readUInt32LE(24) === 0 ? 0 : info.readUInt32LE(56);
+};
+
 const open = (family: Family): SocketResult => {
 	const fd = socket(family === 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) return { ok: false, code: errno(), what: 'socket' };
@@ -103,7 +117,7 @@ export const openDialSocket = (
 	if (!opened.ok) return opened;
 	const { fd } = opened;
 	if (password !== undefined) {
-		const code = setMd5(fd, `${address}/${family === 6 ? 128 : 32}`, password);
+		const code = setMd5(fd, hostCidr(address), password);
 		if (code !== 0) return refuse(fd, code, 'TCP_MD5SIG');
 	}
 	if (minimumTtl !== undefined) {

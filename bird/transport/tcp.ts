@@ -1,7 +1,7 @@
 import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import { canonicalAddress, familyOf } from '../../src/net/ip.ts';
-import { openDialSocket, openListenSocket, protectListener } from './socket.ts';
+import { openDialSocket, openListenSocket, protectListener, rekeyConnection, unheardFor } from './socket.ts';
 import type { Connection, ListenTarget, Protection, Transport } from './transport.ts';
 
 /** The transport over the host's TCP (RFC 4271 §8.2.1: port 179, one connection a session). */
@@ -49,6 +49,9 @@ const asConnection = (socket: Socket): Connection => {
 		done = true;
 		socket.removeAllListeners('data');
 	};
+	/** Not documented, but the only way to that of an accepted connection. */
+	const descriptor = (): number =>
+		done ? -1 : ((socket as { readonly _handle?: { readonly fd?: number } })._handle?.fd ?? -1);
 	return {
 		remoteAddress: plain(socket.remoteAddress),
 		remotePort: socket.remotePort ?? 0,
@@ -83,6 +86,14 @@ const asConnection = (socket: Socket): Connection => {
 			for (const message of messages) room = socket.write(message);
 			socket.uncork();
 			return room;
+		},
+		rekey: (password) => {
+			const fd = descriptor();
+			return fd >= 0 && rekeyConnection(fd, plain(socket.remoteAddress), password);
+		},
+		unheardFor: () => {
+			const fd = descriptor();
+			return fd < 0 ? 0 : unheardFor(fd);
 		},
 		close: () => {
 			if (done) return;

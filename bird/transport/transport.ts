@@ -23,6 +23,10 @@ export type Connection = {
 	readonly attach: (handlers: ConnectionHandlers) => void;
 	/** False: buffers are full; what was given is sent all the same, but no more should be before `drained`. */
 	readonly send: (messages: readonly Uint8Array[]) => boolean;
+	/** Signs and checks with another password from now on; false: it cannot. Both ends must change before they give up. */
+	readonly rekey?: (password: string) => boolean;
+	/** Milliseconds for which the peer has acknowledged nothing of what waits for it; 0 when nothing does. */
+	readonly unheardFor?: () => number;
 	/** Sends what is buffered, then closes. What still comes in is thrown away. */
 	readonly close: () => void;
 	/** Closes at once. */

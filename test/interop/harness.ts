@@ -54,6 +54,7 @@ export type Wire = {
 	readonly ip: (netns: string, command: string) => Promise<string>;
 	/** A command in `router`, split at spaces. */
 	readonly inRouter: (command: string) => Promise<string>;
+	readonly inNode: (command: string) => Promise<string>;
 	/** Prefixes of a protocol in the main table of a namespace, both families. */
 	readonly routes: (netns: string, protocol: string) => Promise<string[]>;
 	/** Route changes seen from now on, as `ip monitor route` prints them. */
@@ -171,6 +172,7 @@ export const createWire = async (): Promise<Wire> => {
 		namespace,
 		folder,
 		ip,
+		inNode: (command) => output('ip', ['netns', 'exec', node, ...command.split(' ')]),
 		inRouter: (command) => output('ip', ['netns', 'exec', router, ...command.split(' ')]),
 		start,
 		file: (name, text) => {
