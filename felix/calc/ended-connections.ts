@@ -28,23 +28,24 @@ const lostSome = (before: ReadonlySet<string>, after: ReadonlySet<string>): bool
 export const tightenedPods = (before: PolicyState | undefined, after: PolicyState): ReadonlySet<string> => {
 	const found = new Set<string>();
 	if (before === after) return found;
-	const known = new Map<string, boolean>();
-	/** Whether a set gives less than before. */
-	const lost = (name: string): boolean => {
-		const cached = known.get(name);
-		if (cached !== undefined) return cached;
-		const result = lostSome(membersOf(before, name), membersOf(after, name));
-		known.set(name, result);
-		return result;
-	};
+	/** Names of sets that lost members, and of those that got some. */
+	const less = new Set<string>();
+	const more = new Set<string>();
+	for (const sets of before === undefined ? [] : [before.sets, before.mergedSets]) {
+		for (const [name, { members }] of sets) {
+			const now = membersOf(after, name);
+			if (now === members) continue;
+			if (lostSome(members, now)) less.add(name);
+			if (lostSome(now, members)) more.add(name);
+		}
+	}
 	const givesLess = (old: PolicyGroup, group: PolicyGroup): boolean =>
 		(old.rules !== group.rules && JSON.stringify(old.rules) !== JSON.stringify(group.rules)) ||
-		group.rules.some(
-			({ peerSet, destinationPortSet, exceptSet }) =>
-				(peerSet !== undefined && lost(peerSet)) ||
-				(destinationPortSet !== undefined && lost(destinationPortSet)) ||
-				(exceptSet !== undefined && lostSome(membersOf(after, exceptSet), membersOf(before, exceptSet))),
-		);
+		(less.size + more.size > 0 &&
+			group.rules.some(
+				({ peerSet = '', destinationPortSet = '', exceptSet = '' }) =>
+					less.has(peerSet) || less.has(destinationPortSet) || more.has(exceptSet),
+			));
 	const oldGroups = new Map(before?.groups.map((group) => [group.id, group]));
 	const wasHere = (address: string): boolean =>
 		before === undefined ||
@@ -57,6 +58,7 @@ export const tightenedPods = (before: PolicyState | undefined, after: PolicyStat
 		const members = membersOf(after, group.memberSet);
 		const oldMembers = old === undefined ? none : membersOf(before, old.memberSet);
 		const all = old === undefined || givesLess(old, group);
+		if (!all && oldMembers === members) continue;
 		const came = all ? members : (differenceOf(oldMembers, members)?.added ?? members);
 		for (const address of came) if ((all || !oldMembers.has(address)) && wasHere(address)) found.add(address);
 	}

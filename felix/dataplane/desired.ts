@@ -53,17 +53,19 @@ export const createDesired = (): ((input: DesiredInput, attachments: Iterable<At
 	/** Pods that came and went, rather than all of them, go on to the sets. */
 	const takeAttachments = (attachments: Iterable<Attachment>): ReadonlyMap<string, Attachment> => {
 		const now = new Map<string, Attachment>();
-		for (const attachment of attachments) now.set(attachment.hostInterface, attachment);
+		const came: Attachment[] = [];
+		for (const attachment of attachments) {
+			now.set(attachment.hostInterface, attachment);
+			if (wired.get(attachment.hostInterface) !== attachment) came.push(attachment);
+		}
+		if (came.length === 0 && now.size === wired.size) return wired;
 		for (const family of [4, 6] as const) {
 			const source = sources[family];
 			for (const [name, attachment] of wired) {
 				if (now.get(name) === attachment) continue;
 				for (const member of sourceMembers(family, attachment)) source.remove(member);
 			}
-			for (const [name, attachment] of now) {
-				if (wired.get(name) === attachment) continue;
-				for (const member of sourceMembers(family, attachment)) source.add(member);
-			}
+			for (const attachment of came) for (const member of sourceMembers(family, attachment)) source.add(member);
 		}
 		wired = now;
 		return now;

@@ -94,6 +94,8 @@ export const createChains = (options: ChainsOptions): Chains => {
 	};
 
 	const apply = async (wanted: Ruleset): Promise<ApplyResult> => {
+		// What is known of others' chains was read since: there may be something to mend.
+		if (wanted === applied && actual !== undefined && actual.foreign === undefined) return { changed: [] };
 		const broken = brokenRule(wanted, applied, prefix);
 		if (broken !== undefined) {
 			return { changed: [], error: { message: `Nothing was written: ${broken}.`, code: 2, stderr: '' } };
