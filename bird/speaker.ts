@@ -11,6 +11,7 @@ import { createOriginator, type Originator } from './originator.ts';
 import { createPeerSession } from './peer-session.ts';
 import type { Done, PeerSession, PeerSessionStatus } from './peer-session-types.ts';
 import { createRestartHold, type RestartHold } from './restart-hold.ts';
+import { listedMap } from './rib/listed-map.ts';
 import type { Decision, Rib } from './rib/types.ts';
 import { complete, selectable } from './session/convergence.ts';
 import type { Event, FsmConfig } from './session/fsm.ts';
@@ -156,20 +157,25 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	};
 
 	const hand = (decisions: ReadonlyMap<string, Decision | undefined>): void => {
-		if (decisions.size === 0) return;
 		if (decisions.size <= PORTION) {
-			fib.update(decisions);
+			if (decisions.size > 0) fib.update(decisions);
 			return;
 		}
-		let portion = new Map<string, Decision | undefined>();
-		for (const [prefix, decision] of decisions) {
-			portion.set(prefix, decision);
-			if (portion.size < PORTION) continue;
-			fib.update(portion);
-			portion = new Map();
+		let prefixes: string[] = [];
+		let values: (Decision | undefined)[] = [];
+		const give = (): void => {
+			fib.update(listedMap(prefixes, values));
+			prefixes = [];
+			values = [];
+		};
+		decisions.forEach((decision, prefix) => {
+			prefixes.push(prefix);
+			values.push(decision);
+			if (prefixes.length < PORTION) return;
+			give();
 			pulse();
-		}
-		if (portion.size > 0) fib.update(portion);
+		});
+		if (prefixes.length > 0) give();
 	};
 
 	const pass = (): void => {

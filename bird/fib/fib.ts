@@ -92,10 +92,9 @@ export const createFib = (options: FibOptions): Fib => {
 	};
 
 	/** Makes one prefix wanted, or not, as it should be now. */
-	const render = (prefix: string): void => {
-		withheld.delete(prefix);
-		unreachable.delete(prefix);
-		const decision = decisions.get(prefix);
+	const render = (prefix: string, decision = decisions.get(prefix)): void => {
+		if (withheld.size > 0) withheld.delete(prefix);
+		if (unreachable.size > 0) unreachable.delete(prefix);
 		const route = decision && routeOf(prefix, decision);
 		if (route === undefined) routes.delete(prefix);
 		else routes.set(route);
@@ -220,11 +219,11 @@ export const createFib = (options: FibOptions): Fib => {
 
 	return {
 		update: (changes) => {
-			for (const [prefix, decision] of changes) {
+			changes.forEach((decision, prefix) => {
 				if (decision === undefined) decisions.delete(prefix);
 				else decisions.set(prefix, decision);
-				if (loaded) render(prefix);
-			}
+				if (loaded) render(prefix, decision);
+			});
 			if (changes.size > 0) writer.kick();
 		},
 		start: async () => {

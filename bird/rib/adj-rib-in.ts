@@ -9,7 +9,8 @@ import type { Path, RibFamily } from './types.ts';
 
 export type AdjRibIn = {
 	readonly received: Readonly<Record<RibFamily, ReadonlyMap<string, Path>>>;
-	readonly put: (family: RibFamily, key: string, path: Path | undefined) => void;
+	/** `told`: what is received under the key so far. */
+	readonly put: (family: RibFamily, key: string, path: Path | undefined, told: Path | undefined) => void;
 	/** Takes away what `goes` says. */
 	readonly clear: (family: RibFamily, goes: (path: Path) => boolean) => void;
 	/** Replaces each path by what `change` makes of it; undefined: it stays as it is. */
@@ -50,9 +51,9 @@ export const createAdjRibIn = ({ judge, intern, replacePath, nextHopsChanged }: 
 		if (count === 0 || (count === 1 && by === 1)) nextHopsChanged();
 	};
 
-	const put: AdjRibIn['put'] = (family, key, path) => {
-		const { told, before, now } = imports.put(family, key, path);
+	const put: AdjRibIn['put'] = (family, key, path, told) => {
 		if (told === undefined && path === undefined) return;
+		const { before, now } = imports.put(family, key, path, told);
 		// Those of paths as told too: by which interface they are reached may be what a filter asks.
 		const from = told?.attributes.nextHop;
 		const to = path?.attributes.nextHop;
@@ -72,16 +73,16 @@ export const createAdjRibIn = ({ judge, intern, replacePath, nextHopsChanged }: 
 		nextHops,
 		put,
 		clear: (family, goes) => {
-			for (const [key, path] of received[family]) if (goes(path)) put(family, key, undefined);
+			for (const [key, path] of received[family]) if (goes(path)) put(family, key, undefined, path);
 		},
 		change: (family, change) => {
 			for (const [key, path] of received[family]) {
 				const changed = change(path);
-				if (changed !== undefined) put(family, key, changed);
+				if (changed !== undefined) put(family, key, changed, path);
 			}
 		},
 		judgeAgain: () => {
-			for (const family of families) for (const [key, path] of received[family]) put(family, key, path);
+			for (const family of families) for (const [key, path] of received[family]) put(family, key, path, path);
 		},
 		by: function* (nextHop) {
 			if (!nextHops.has(nextHop)) return;

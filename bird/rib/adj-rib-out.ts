@@ -85,7 +85,7 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 		},
 		changed: (prefix, family, best) => {
 			if (!sending) return;
-			if (sent.has(prefix) || (best !== undefined && exporter.allows(best, family))) pending.add(prefix);
+			if ((best !== undefined && exporter.allows(best, family)) || sent.has(prefix)) pending.add(prefix);
 		},
 		review: (next, prefixes) => {
 			exporter = next;

@@ -8,12 +8,14 @@ import type { Path, PolicyAnswer, RibFamily, RibPeer } from './types.ts';
  */
 
 export type Imports = {
-	/** Takes a path over, or away; returns what was told before, what that stood for in the decision and what does now. */
+	/** Takes a path over, or away; returns what stood for it before in the decision and what does now. */
 	readonly put: (
 		family: RibFamily,
 		key: string,
 		path: Path | undefined,
-	) => { readonly told: Path | undefined; readonly before: Path | undefined; readonly now: Path | undefined };
+		/** What was told before. */
+		told: Path | undefined,
+	) => { readonly before: Path | undefined; readonly now: Path | undefined };
 	/** What a path of the Adj-RIB-In stands for; undefined: rejected. */
 	readonly of: (family: RibFamily, key: string, path: Path) => Path | undefined;
 	/** Attributes as told where something else is used; for those who look for what is in use. */
@@ -57,22 +59,21 @@ export const createImports = (
 	};
 	return {
 		of,
-		put: (family, key, path) => {
-			const told = received[family].get(key);
+		put: (family, key, path, told) => {
 			const before = told && of(family, key, told);
 			if (other[family].size > 0) other[family].delete(key);
 			if (path === undefined) {
 				received[family].delete(key);
-				return { told, before, now: undefined };
+				return { before, now: undefined };
 			}
 			received[family].set(key, path);
 			const { accept, verdict } = judge()(path, family);
 			if (accept && (verdict === undefined || verdict.attributes === path.attributes)) {
-				return { told, before, now: path };
+				return { before, now: path };
 			}
 			const now = accept && verdict ? { ...path, attributes: intern(verdict.attributes) } : undefined;
 			other[family].set(key, { path: now, told: path });
-			return { told, before, now };
+			return { before, now };
 		},
 		rejected: function* () {
 			for (const family of [4, 6] as const) {

@@ -2,6 +2,7 @@ import type { PathAttributes } from 'bgp-js-lite';
 import { familyOf } from '../../src/net/ip.ts';
 import type { AdjRibOut } from './adj-rib-out.ts';
 import type { DecisionProcess } from './decision.ts';
+import { listedMap } from './listed-map.ts';
 import type { Decision, Path } from './types.ts';
 
 /**
@@ -142,15 +143,19 @@ export const createLocRib = ({ decide: decidePrefix, outs, pulse }: LocRibOption
 		decide,
 		take: () => {
 			decide();
-			const taken = new Map<string, Decision | undefined>();
+			const prefixes: string[] = [];
+			const decisions: (Decision | undefined)[] = [];
 			for (const entry of changed) {
 				entry.marks &= ~CHANGED;
-				if (!sameDecision(entry.delivered, entry.decision)) taken.set(entry.prefix, entry.decision);
+				if (!sameDecision(entry.delivered, entry.decision)) {
+					prefixes.push(entry.prefix);
+					decisions.push(entry.decision);
+				}
 				entry.delivered = entry.decision;
 				forget(entry);
 			}
 			changed = [];
-			return taken;
+			return listedMap(prefixes, decisions);
 		},
 		attributes: function* () {
 			for (const { paths, decision, delivered } of entries.values()) {

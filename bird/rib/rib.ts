@@ -169,14 +169,14 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 								stale: false,
 								pathId: Number(key.slice(blank + 1)),
 							};
-				peer.in.put(family, key, path);
+				peer.in.put(family, key, path, old);
 			}
 		},
 
 		withdraw: (name, family, prefixes) => {
 			const peer = peers.get(name);
 			if (peer === undefined) return;
-			for (const prefix of prefixes) peer.in.put(family, prefix, undefined);
+			for (const key of prefixes) peer.in.put(family, key, undefined, peer.in.received[family].get(key));
 		},
 
 		markStale: (name, kept, doubtful = false) => {

@@ -18,18 +18,22 @@ export type Delta<V> = {
 	/** Everything the kernel has. Returns the keys that were believed otherwise (all unknown ones at the first load). */
 	readonly load: (read: ReadonlyMap<string, V>) => readonly string[];
 	/** Keys to add or change, in the order they became so. */
-	readonly toWrite: {
-		readonly size: number;
-		readonly has: (key: string) => boolean;
-		readonly keys: () => Iterable<string>;
-	};
+	readonly toWrite: ReadonlyMap<string, Change<V>>;
 	/** Keys to delete; none while sweeping is off. */
-	readonly toDelete: Delta<V>['toWrite'];
+	readonly toDelete: ReadonlyMap<string, V>;
 	/** What is to be done about a key; undefined: nothing (any more). */
-	readonly todo: (key: string) => { readonly wanted: V | undefined; readonly actual: V | undefined } | undefined;
+	readonly todo: (key: string) => Change<V> | undefined;
 	readonly pending: () => number;
 	/** Whether an actual object bears the tag. */
 	readonly tagged: (tag: string) => boolean;
+};
+
+export type Change<V> = {
+	readonly key: string;
+	/** Undefined: delete it. */
+	readonly wanted: V | undefined;
+	/** What the kernel has of ours, to be replaced; undefined: nothing. */
+	readonly actual: V | undefined;
 };
 
 export type DeltaOptions<V> = {
@@ -41,9 +45,8 @@ export type DeltaOptions<V> = {
 	readonly tagsOf?: (value: V, visit: (tag: string) => void) => void;
 };
 
-const nobody: ReadonlySet<string> = new Set();
-/** In the place of what the kernel has under a key: nothing. */
-const nothing = Symbol('nothing');
+const noKeys: ReadonlySet<string> = new Set();
+const none: ReadonlyMap<string, never> = new Map<string, never>();
 
 /**
  * Nearly all keys are as wanted nearly always, so what the kernel has is kept for the others only; where it is equal, the
@@ -51,8 +54,8 @@ const nothing = Symbol('nothing');
  */
 export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: DeltaOptions<V>): Delta<V> => {
 	const wanted = new Map<string, V>();
-	/** Keys wanted and not so in the kernel, with what it has. */
-	const toWrite = new Map<string, V | typeof nothing>();
+	/** Keys wanted and not so in the kernel. */
+	const toWrite = new Map<string, Change<V>>();
 	/** What the kernel has and nobody wants. */
 	const unwanted = new Map<string, V>();
 	/** Found in the kernel and not ours (onlyWanted). */
@@ -72,8 +75,8 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 
 	// Maps that are empty are not asked: at ten thousands of keys a pass each look-up counts.
 	const actualOf = (key: string, want: V | undefined): V | undefined => {
-		const other = toWrite.size > 0 ? toWrite.get(key) : undefined;
-		if (other !== undefined) return other === nothing ? undefined : (other as V);
+		const change = toWrite.size > 0 ? toWrite.get(key) : undefined;
+		if (change !== undefined) return change.actual;
 		return want ?? (unwanted.size > 0 ? unwanted.get(key) : undefined);
 	};
 	/** What the kernel has under a key is `have` now and was `before`, and `want` is wanted. */
@@ -84,12 +87,17 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 			if (before !== undefined) tagsOf(before, untag);
 			if (now !== undefined) tagsOf(now, tag);
 		}
-		if (want !== undefined && !same) toWrite.set(key, have ?? nothing);
+		if (want !== undefined && !same) toWrite.set(key, { key, wanted: want, actual: have });
 		else if (toWrite.size > 0) toWrite.delete(key);
 		if (want === undefined && have !== undefined) unwanted.set(key, have);
 		else if (unwanted.size > 0) unwanted.delete(key);
 	};
 	const observe = (key: string, have: V | undefined): void => {
+		const change = toWrite.size > 0 ? toWrite.get(key) : undefined;
+		if (change !== undefined) {
+			note(key, change.wanted, have, change.actual);
+			return;
+		}
 		const want = wanted.get(key);
 		const before = actualOf(key, want);
 		if (!onlyWanted || want !== undefined || before !== undefined) note(key, want, have, before);
@@ -122,7 +130,7 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 	const actual: ReadonlyMap<string, V> = {
 		get size() {
 			let missing = 0;
-			for (const other of toWrite.values()) if (other === nothing) missing++;
+			for (const change of toWrite.values()) if (change.actual === undefined) missing++;
 			return wanted.size - missing + unwanted.size;
 		},
 		get: (key) => actualOf(key, wanted.get(key)),
@@ -141,13 +149,13 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 		actual,
 		toWrite,
 		get toDelete() {
-			return sweeping ? unwanted : nobody;
+			return sweeping ? unwanted : none;
 		},
 		todo: (key) => {
-			const other = toWrite.get(key);
-			if (other !== undefined) return { wanted: wanted.get(key), actual: other === nothing ? undefined : (other as V) };
-			const left = sweeping ? unwanted.get(key) : undefined;
-			return left === undefined ? undefined : { wanted: undefined, actual: left };
+			const change = toWrite.get(key);
+			if (change !== undefined || !sweeping) return change;
+			const left = unwanted.get(key);
+			return left && { key, wanted: undefined, actual: left };
 		},
 		set,
 		delete: remove,
@@ -170,7 +178,7 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 			touched = new Set();
 		},
 		load: (read) => {
-			const newer = touched ?? nobody;
+			const newer = touched ?? noKeys;
 			touched = undefined;
 			const changed: string[] = [];
 			const lost = (key: string): boolean => !read.has(key) && !newer.has(key);

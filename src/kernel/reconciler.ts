@@ -1,5 +1,5 @@
 import type { Logger } from '../logging.ts';
-import { createDelta, type DeltaOptions } from './delta.ts';
+import { type Change, createDelta, type DeltaOptions } from './delta.ts';
 import type { Applied, KernelError, Reconciler } from './kernel.ts';
 
 /**
@@ -8,13 +8,7 @@ import type { Applied, KernelError, Reconciler } from './kernel.ts';
  * refuses does not keep the others waiting. Between two batches notifications may come in and are believed.
  */
 
-export type Change<V> = {
-	readonly key: string;
-	/** Undefined: delete it. */
-	readonly wanted: V | undefined;
-	/** What the kernel has of ours, to be replaced; undefined: nothing. */
-	readonly actual: V | undefined;
-};
+export type { Change } from './delta.ts';
 
 /** Outcome of one change: an error, or done. `untouched`: the kernel had it so already, nothing was written. */
 export type Outcome = KernelError | 'untouched' | undefined;
@@ -105,7 +99,7 @@ export const createReconciler = <V>(
 				const key = keys[i] as string;
 				const todo = delta.todo(key);
 				if (todo === undefined || (todo.wanted === undefined) !== deletions) continue;
-				changes.push({ key, wanted: todo.wanted, actual: todo.actual });
+				changes.push(todo);
 			}
 			if (changes.length === 0) continue;
 			heard = new Set();
@@ -144,9 +138,8 @@ export const createReconciler = <V>(
 		const { first } = resource;
 		const early: string[] = [];
 		const late: string[] = [];
-		for (const key of delta.toWrite.keys()) {
-			const value = delta.wanted.get(key);
-			if (first === undefined || value === undefined || first(value)) early.push(key);
+		for (const { key, wanted } of delta.toWrite.values()) {
+			if (first === undefined || wanted === undefined || first(wanted)) early.push(key);
 			else late.push(key);
 		}
 		for (const keys of [early, late]) await carryOut(keys, false, written, failed);
