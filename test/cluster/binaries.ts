@@ -54,7 +54,7 @@ export const findBinaries = (log: (line: string) => void): Binaries => {
 	if (!existsSync(join(cache, recipe)) || !built.every((name) => runnable(join(cache, name)))) {
 		log(`building Kubernetes 1.20.2 into ${cache}, once: this takes some minutes ...`);
 		const script = join(import.meta.dirname, 'build-kubernetes.sh');
-		const { status, stderr } = spawnSync(script, [cache], { encoding: 'utf8' });
+		const { status, stderr } = spawnSync(script, [cache], { encoding: 'utf8', maxBuffer: 64 << 20 });
 		if (status !== 0) throw new Error(`${script} failed:\n${stderr}`);
 	}
 	const of = (name: string): string => join(cache, name);
@@ -68,3 +68,12 @@ export const findBinaries = (log: (line: string) => void): Binaries => {
 		agnhost: of('agnhost'),
 	};
 };
+
+if (import.meta.main) {
+	try {
+		findBinaries(console.log);
+	} catch (error) {
+		console.error((error as Error).message);
+		process.exitCode = 1;
+	}
+}

@@ -5,13 +5,12 @@
  * Whatever ends it (the tests' end, TEST_CLUSTER_MINUTES, SIGINT or SIGTERM), what it started is taken down and the last
  * line counts what passed and failed. TEST_IMAGE: an image that is built already.
  */
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { globSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { endProcesses, recordOf } from '../../src/lab/processes.ts';
-import { findBinaries } from './binaries.ts';
 import { parentOf } from './down.ts';
 import { sweepDead, testProcesses } from './sweep.ts';
 
@@ -34,47 +33,30 @@ const giveUp = (reason: string): never => {
 	return finish();
 };
 
-if (process.getuid?.() !== 0) giveUp('The tests make network namespaces and run containers: run them as root.');
-try {
-	findBinaries(console.log);
-} catch (error) {
-	giveUp((error as Error).message);
-}
-await sweepDead(console.log);
-if (process.env.TEST_IMAGE === undefined) {
-	const image = join(root, 'build/manx.tar');
-	mkdirSync(join(root, 'build'), { recursive: true });
-	const { status } = spawnSync(process.execPath, [join(root, 'src/image/build.ts'), image], { stdio: 'inherit' });
-	if (status !== 0) giveUp('The image cannot be built.');
-	process.env.TEST_IMAGE = image;
-}
-
-const files = globSync('test/cluster/*.test.ts', { cwd: root })
-	.filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
-	.sort()
-	.map((file) => join(root, file));
-if (files.length === 0) giveUp(`No test file matches ${words.join(' ')}.`);
-
 const stop = new AbortController();
-const stream = run({ files, concurrency: 1, timeout: 2_400_000, cwd: root, signal: stop.signal });
-stream.on('test:pass', (event) => {
-	if (event.details.type !== 'suite' && event.skip === undefined) passed++;
-});
-stream.on('test:fail', (event) => {
-	if (event.details.type !== 'suite') failed++;
-});
-stream.compose(spec).pipe(process.stdout);
-
 let ending = false;
+/** Taken down by a signal with all it started: a process group of its own. */
+let builder: ChildProcess | undefined;
+const build = (...argv: string[]): Promise<boolean> =>
+	new Promise((resolve) => {
+		builder = spawn(process.execPath, argv, { stdio: 'inherit', detached: true });
+		builder.on('close', (status) => {
+			builder = undefined;
+			// Ended by a signal to us: the rest is up to end().
+			if (!ending) resolve(status === 0);
+		});
+	});
+
 /** Ends our own test processes, so that none starts anything more, then takes down what they had. */
 const end = async (reason?: string): Promise<void> => {
 	if (ending) return;
 	ending = true;
 	if (reason !== undefined) {
 		failed++;
-		console.error(`\n${reason}: taking down what the tests started ...`);
+		console.error(`\n${reason}: taking down what was started ...`);
 		stop.abort();
 	}
+	if (builder?.pid !== undefined) process.kill(-builder.pid, 'SIGTERM');
 	const ours = [...testProcesses()].filter((pid) => parentOf(pid) === process.pid);
 	await endProcesses(ours.flatMap((pid) => recordOf(pid) ?? []));
 	await sweepDead(console.log).catch((error: Error) => {
@@ -84,6 +66,31 @@ const end = async (reason?: string): Promise<void> => {
 	finish();
 };
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end(signal));
-const left = minutes * 60_000 - (performance.now() - startedAt);
-setTimeout(() => void end(`not done after ${minutes} minutes`), Math.max(left, 0)).unref();
+setTimeout(() => void end(`not done after ${minutes} minutes`), minutes * 60_000).unref();
+
+if (process.getuid?.() !== 0) giveUp('The tests make network namespaces and run containers: run them as root.');
+if (!(await build(join(import.meta.dirname, 'binaries.ts')))) giveUp('The programs of a cluster cannot be had.');
+await sweepDead(console.log);
+if (process.env.TEST_IMAGE === undefined) {
+	const image = join(root, 'build/manx.tar');
+	mkdirSync(join(root, 'build'), { recursive: true });
+	if (!(await build(join(root, 'src/image/build.ts'), image))) giveUp('The image cannot be built.');
+	process.env.TEST_IMAGE = image;
+}
+
+const files = globSync('test/cluster/*.test.ts', { cwd: root })
+	.filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
+	.sort()
+	.map((file) => join(root, file));
+if (files.length === 0) giveUp(`No test file matches ${words.join(' ')}.`);
+
+const stream = run({ files, concurrency: 1, timeout: 2_400_000, cwd: root, signal: stop.signal });
+stream.on('test:pass', (event) => {
+	if (event.details.type !== 'suite' && event.skip === undefined) passed++;
+});
+stream.on('test:fail', (event) => {
+	if (event.details.type !== 'suite') failed++;
+});
+stream.compose(spec).pipe(process.stdout);
+
 stream.on('end', () => setImmediate(() => setTimeout(() => void end(), 200)));
