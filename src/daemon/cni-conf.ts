@@ -15,7 +15,11 @@ export const pluginsFile = 'cni-plugins.json';
 
 const versions = ['0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const;
 
-/** Of the versions in the list a runtime takes the latest it knows, and asks every plugin of the chain for that. */
+/**
+ * Of `cniVersion` and `cniVersions` together a runtime takes the latest it knows (libcni, NetworkConfFromBytes), and asks every
+ * plugin of the list for that one; a plugin that does not speak it fails every ADD. So only what all are known to speak is listed:
+ * those of Debian 12 (1.1.1) stop at 1.0.0.
+ */
 const versionsOf = (runDir: string): readonly string[] => {
 	try {
 		const { supportedVersions } = JSON.parse(readFileSync(join(runDir, pluginsFile), 'utf8')) as {
@@ -23,7 +27,7 @@ const versionsOf = (runDir: string): readonly string[] => {
 		};
 		return versions.filter((version) => supportedVersions.includes(version));
 	} catch {
-		return versions;
+		return versions.filter((version) => version !== '1.1.0');
 	}
 };
 

@@ -41,9 +41,16 @@ describe('what a container runtime is given', () => {
 	it('is a list of version 1.0.0 with manx before the chained plugins, and nothing else in the folder', () => {
 		createCniConf({ dir: conf, runDir, log }).write();
 		assert.equal(list().cniVersion, '1.0.0');
-		assert.deepEqual(list().cniVersions, ['0.3.1', '0.4.0', '1.0.0', '1.1.0']);
 		assert.deepEqual(list().plugins[0], { type: 'manx', runDir });
 		assert.deepEqual(readdirSync(conf), [conflistName]);
+	});
+
+	it('offers 1.1.0 only where all chained plugins are known to speak it', () => {
+		createCniConf({ dir: conf, runDir, log }).write();
+		assert.deepEqual(list().cniVersions, ['0.3.1', '0.4.0', '1.0.0']);
+		writeFileSync(join(runDir, pluginsFile), JSON.stringify({ supportedVersions: ['0.3.1', '1.0.0', '1.1.0'] }));
+		createCniConf({ dir: conf, runDir, log }).write();
+		assert.deepEqual(list().cniVersions, ['0.3.1', '1.0.0', '1.1.0']);
 	});
 
 	it('offers no version a chained plugin cannot speak', () => {
