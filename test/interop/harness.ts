@@ -7,6 +7,7 @@ import { createInterface, type Interface } from 'node:readline';
 import { promisify } from 'node:util';
 import type { PeerConfig, SpeakerConfig } from '../../bird/config.ts';
 import type { BirdStatus } from '../../bird/index.ts';
+import { birdOptions } from '../../src/image/node-options.ts';
 
 /** Two network namespaces on one wire: `node` for a speaker of ours, `router` for somebody else's. */
 
@@ -184,7 +185,7 @@ export const createWire = async (): Promise<Wire> => {
 			const path = join(folder, `speaker-${processes.length}.json`);
 			writeFileSync(path, JSON.stringify(config));
 			const script = join(import.meta.dirname, 'speaker-process.ts');
-			const child = spawn('ip', ['netns', 'exec', netns, process.execPath, script, path], {
+			const child = spawn('ip', ['netns', 'exec', netns, process.execPath, ...birdOptions, script, path], {
 				stdio: ['pipe', 'pipe', 'pipe'],
 			});
 			const lines: Interface = createInterface({ input: child.stdout });

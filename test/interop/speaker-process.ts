@@ -1,10 +1,12 @@
 /**
  * A speaker of ours as a process of its own, in whatever network namespace it is started: `speaker-process.ts CONFIG`
  * (a SpeakerConfig as JSON). Lines on stdin: `status` is answered with a line of JSON; `update JSON`; `clear MESSAGE`; `refresh in`
- * and `out`; `block MS` keeps its main thread busy. SIGTERM stops it gracefully.
+ * and `out`; `memory` writes to stderr what it holds; `block MS` keeps its main thread busy. SIGTERM stops it gracefully.
  */
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { SpeakerConfig } from '../../bird/config.ts';
 import { createBird } from '../../bird/index.ts';
 import { openKernel } from '../../src/kernel/open-kernel.ts';
@@ -32,6 +34,13 @@ const config = JSON.parse(readFileSync(process.argv[2] as string, 'utf8')) as Sp
 const kernel = openKernel({ log });
 const bird = createBird({ config, kernel, log });
 
+/** After a collection of garbage: what is really held. */
+const memory = (): NodeJS.MemoryUsage => {
+	setFlagsFromString('--expose-gc');
+	(runInNewContext('gc') as () => void)();
+	return process.memoryUsage();
+};
+
 /** Holds up the event loop for so many milliseconds. */
 const block = (milliseconds: number): void => {
 	const end = performance.now() + milliseconds;
@@ -40,6 +49,7 @@ const block = (milliseconds: number): void => {
 
 createInterface({ input: process.stdin }).on('line', (line) => {
 	if (line === 'status') process.stdout.write(`${JSON.stringify(bird.status())}\n`);
+	else if (line === 'memory') process.stderr.write(`memory ${JSON.stringify(memory())}\n`);
 	else if (line.startsWith('clear ')) bird.clear('*', line.slice(6));
 	else if (line.startsWith('refresh ')) bird.refresh('*', line === 'refresh in' ? 'in' : 'out');
 	else if (line.startsWith('block ')) block(Number(line.slice(6)));
