@@ -4,6 +4,7 @@ import { randomMessage } from '../fuzz/messages.ts';
 import { verdictOn } from '../fuzz/oracle.ts';
 import { caseSeed, createRandom } from '../fuzz/random.ts';
 import { addresses, until } from '../interop/harness.ts';
+import { bytes, message, TYPE } from './build.ts';
 import { announcement, createRig, type Rig } from './rig.ts';
 import { establish, KEEPALIVE, openOf, soon, type WirePeer } from './wire-peer.ts';
 
@@ -27,42 +28,46 @@ describe('a session with 10,000 routes is undisturbed by', () => {
 
 	it(`${FUZZ} random messages to another session`, { timeout: 10_000_000 }, async (t) => {
 		const seed = Number(process.env.RANDOM_SEED ?? 1);
-		rig = await createRig([hostile]);
+		const addressesOf = ['192.0.2.2', '192.0.2.11', '192.0.2.12', '192.0.2.13', '192.0.2.14', '192.0.2.15'];
+		rig = await createRig(addressesOf.map((address) => ({ ...hostile, name: `hostile ${address}`, address })));
+		const { peer: dial } = rig;
 		const dialect = { peerAS: 65000, ibgp: false, fourOctetAs: true, addPath: false, maxMessageLength: 4096 };
-		let peer: WirePeer | undefined;
+		let index = 0;
 		let ended = 0;
+		const attack = async (address: string): Promise<void> => {
+			let peer: WirePeer | undefined;
+			while (index < FUZZ) {
+				if (peer === undefined || peer.closed()) {
+					peer = dial(address);
+					await establish(peer, openOf(65000, address));
+				}
+				// So many at a time as leave the session up, then one that ends it.
+				let expected = 'stays';
+				const batch: Uint8Array[] = [];
+				while (index < FUZZ && batch.length < 500 && expected === 'stays') {
+					const next = randomMessage(createRandom(caseSeed(seed, index++)), dialect);
+					expected = verdictOn(next, dialect);
+					batch.push(next);
+				}
+				const before = peer.frames.length;
+				// Answered once all before it was read.
+				if (expected === 'stays') batch.push(bytes(message(TYPE.ROUTE_REFRESH, '00010001')));
+				peer.socket.write(Buffer.concat(batch));
+				const current: WirePeer = peer;
+				if (expected !== 'incomplete')
+					await soon('an answer', () => current.closed() || (expected === 'stays' && current.frames.length > before));
+				assert.equal(current.closed(), expected === 'ends', `before message ${index}: ${current.notification()}`);
+				if (expected === 'ends') ended++;
+				if (expected === 'incomplete') {
+					current.end();
+					await soon('it is closed', current.closed);
+				}
+			}
+			peer?.end();
+		};
 		const started = performance.now();
 		const early = rig.memory();
-		for (let index = 0; index < FUZZ; ) {
-			if (peer === undefined || peer.closed()) {
-				peer = rig.peer(hostile.address);
-				await establish(peer, hostileOpen);
-			}
-			// So many at a time as leave the session up, then one that ends it.
-			let expected = 'stays';
-			const batch: Uint8Array[] = [];
-			while (index < FUZZ && batch.length < 500 && expected === 'stays') {
-				const message = randomMessage(createRandom(caseSeed(seed, index++)), dialect);
-				expected = verdictOn(message, dialect);
-				batch.push(message);
-			}
-			const before = peer.frames.length;
-			if (expected === 'stays') {
-				// A refresh is answered once all before it was read; its answer is the End-of-RIB of the refresh.
-				batch.push(Uint8Array.from([...new Array<number>(16).fill(255), 0, 23, 5, 0, 1, 0, 1]));
-			}
-			peer.socket.write(Buffer.concat(batch));
-			const current: WirePeer = peer;
-			await soon(
-				'an answer',
-				() =>
-					current.closed() || (expected !== 'ends' && (expected === 'incomplete' || current.frames.length > before)),
-			);
-			assert.equal(current.closed(), expected === 'ends', `before message ${index}: ${current.notification()}`);
-			if (expected === 'ends') ended++;
-			else if (expected === 'incomplete') current.end();
-			if (expected === 'incomplete') await soon('it is closed', current.closed);
-		}
+		await Promise.all(addressesOf.map(attack));
 		const seconds = (performance.now() - started) / 1000;
 		t.diagnostic(
 			`seed ${seed}: ${FUZZ} messages in ${seconds.toFixed(0)} s, ${Math.round(FUZZ / seconds)} a second, ${ended} sessions ended; ` +
