@@ -41,6 +41,7 @@ export type NodeNetwork = {
 		readonly localPodCIDRs: readonly string[];
 		readonly routes: readonly Route[];
 		readonly fallback: readonly Route[];
+		readonly serviceRanges: readonly string[];
 	};
 	readonly warnings: () => readonly string[];
 	readonly problems: () => readonly Problem[];
@@ -80,6 +81,7 @@ export const createNodeNetwork = ({ settings, kernel, log, pods }: NodeNetworkDe
 	let addresses: NodeAddresses = {};
 	let routed: ClusterRoutes = { routes: [], fallback: [], problems: [] };
 	let mesh = true;
+	let serviceRanges: readonly string[] = [];
 	const retiring = createRetiringRoutes(kernel);
 	const strays = createStrays(nodeName, settings.podNetworks, pods);
 	let problems: readonly Problem[] = [];
@@ -101,6 +103,11 @@ export const createNodeNetwork = ({ settings, kernel, log, pods }: NodeNetworkDe
 		setPod: strays.set,
 		setConfiguration: (configuration) => {
 			mesh = configuration?.spec.nodeToNodeMeshEnabled ?? true;
+			// Only bird announces them.
+			const spec = mode === 'bgp' ? configuration?.spec : undefined;
+			serviceRanges = spec
+				? [...new Set([...spec.serviceClusterIPs, ...spec.serviceExternalIPs, ...spec.serviceLoadBalancerIPs])]
+				: [];
 		},
 		start: async (changed) => {
 			await readInterfaces();
@@ -155,6 +162,7 @@ export const createNodeNetwork = ({ settings, kernel, log, pods }: NodeNetworkDe
 				],
 				routes: routed.routes,
 				fallback: [...routed.fallback, ...announced],
+				serviceRanges,
 			};
 		},
 		warnings: strays.warnings,

@@ -29,21 +29,27 @@ export type DesiredInput = {
 	readonly routes: readonly Route[];
 	/** None unless given. */
 	readonly fallback?: readonly Route[];
+	/** Announced ranges of addresses of Services; none unless given. */
+	readonly serviceRanges?: readonly string[];
 };
 
 /** Keeps what it made last, so that what did not change is the same object and costs nothing further on. */
 export const createDesired = (): ((input: DesiredInput, attachments: Iterable<Attachment>) => Desired) => {
-	const rendered = new Map<Family, { policy: PolicyState; settings: RenderSettings; ruleset: Ruleset }>();
+	const rendered = new Map<
+		Family,
+		{ policy: PolicyState; settings: RenderSettings; services: boolean; ruleset: Ruleset }
+	>();
 	const known = new Map<string, IpsetSpec>();
 	const sources = { 4: createMemberSet(sourceSet(4)), 6: createMemberSet(sourceSet(6)) };
 	let wired = new Map<string, Attachment>();
 
 	/** Rules name groups and sets but no members: they hang on the structure of the policy state only. */
-	const rulesetOf = (family: Family, policy: PolicyState, settings: RenderSettings): Ruleset => {
+	const rulesetOf = (family: Family, policy: PolicyState, settings: RenderSettings, services: boolean): Ruleset => {
 		const last = rendered.get(family);
-		if (last?.policy.groups === policy.groups && last.settings === settings) return last.ruleset;
-		const ruleset = renderRuleset({ family, policy, settings });
-		rendered.set(family, { policy, settings, ruleset });
+		const same = last?.policy.groups === policy.groups && last.settings === settings && last.services === services;
+		if (same) return last.ruleset;
+		const ruleset = renderRuleset({ family, policy, settings, services });
+		rendered.set(family, { policy, settings, services, ruleset });
 		return ruleset;
 	};
 
@@ -81,11 +87,13 @@ export const createDesired = (): ((input: DesiredInput, attachments: Iterable<At
 			const ofFamily = (cidrs: readonly string[]) => cidrs.filter((cidr) => familyOf(cidr) === family);
 			const source = sources[family].publish();
 			sets.set(source.name, source);
+			const serviceRanges = ofFamily(input.serviceRanges ?? []);
 			const fixed = netSets({
 				family,
 				podNetworks: ofFamily(input.podNetworks),
 				localPodCIDRs: ofFamily(input.localPodCIDRs),
 				nonMasqueradeCIDRs: ofFamily(input.nonMasqueradeCIDRs),
+				serviceRanges,
 			});
 			for (const spec of fixed) {
 				const { name } = spec;
@@ -94,7 +102,7 @@ export const createDesired = (): ((input: DesiredInput, attachments: Iterable<At
 				known.set(name, kept);
 				sets.set(name, kept);
 			}
-			return rulesetOf(family, policy, input.settings);
+			return rulesetOf(family, policy, input.settings, serviceRanges.length > 0);
 		};
 		const rulesets = { 4: addFamily(4), 6: addFamily(6) };
 		const { routes, fallback = [] } = input;

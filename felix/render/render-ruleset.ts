@@ -22,6 +22,8 @@ export type RulesetInput = {
 	readonly family: Family;
 	readonly policy: PolicyState;
 	readonly settings: RenderSettings;
+	/** Whether there are ranges of Services that are announced. */
+	readonly services?: boolean;
 };
 
 const from = `-i ${podInterfaces}`;
@@ -37,7 +39,7 @@ const related = '-m conntrack --ctstate RELATED';
 const isNew = '-m conntrack --ctstate NEW';
 const newNotSYN = '-p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN';
 
-export const renderRuleset = ({ family, policy, settings }: RulesetInput): Ruleset => {
+export const renderRuleset = ({ family, policy, settings, services = false }: RulesetInput): Ruleset => {
 	const sets = staticSetNames(family);
 	const { ingress, egress } = policy.open;
 	const reset = '-j REJECT --reject-with tcp-reset';
@@ -61,6 +63,9 @@ export const renderRuleset = ({ family, policy, settings }: RulesetInput): Rules
 		[
 			chain.accept,
 			[
+				// What a Service answers has another destination by now, and what kube-proxy refuses is refused above. A route
+				// instead would keep the node itself from its Services.
+				...(services ? [`-m set --match-set ${sets.services} dst -j DROP`] : []),
 				...(logging ? [from, `! ${from} ${to}`].map((way) => `${way} ${isNew} ${logRule(chain.accept)}`) : []),
 				`${from} -j ACCEPT`,
 				`${to} -j ACCEPT`,

@@ -10,6 +10,8 @@ export type NetSetsInput = {
 	readonly podNetworks: readonly string[];
 	readonly localPodCIDRs: readonly string[];
 	readonly nonMasqueradeCIDRs: readonly string[];
+	/** Announced ranges of addresses of Services; no set without. */
+	readonly serviceRanges?: readonly string[];
 };
 
 export type StaticSetsInput = NetSetsInput & {
@@ -24,6 +26,8 @@ export const staticSetNames = (family: Family) =>
 		localPods: `manx-${family}-local`,
 		/** Destinations that see the pod's own address. */
 		noMasquerade: `manx-${family}-nomasq`,
+		/** Addresses of Services, used or not. */
+		services: `manx-${family}-svc`,
 	}) as const;
 
 /** What `source` holds for one pod. */
@@ -40,13 +44,18 @@ export const sourceSet = (family: Family): Pick<IpsetSpec, 'name' | 'type' | 'fa
 });
 
 /** Those that hang on settings and Node objects only. */
-export const netSets = ({ family, localPodCIDRs, podNetworks, nonMasqueradeCIDRs }: NetSetsInput): IpsetSpec[] => {
+export const netSets = (input: NetSetsInput): IpsetSpec[] => {
+	const { family, localPodCIDRs, podNetworks, nonMasqueradeCIDRs, serviceRanges = [] } = input;
 	const names = staticSetNames(family);
 	const set = (name: string, cidrs: readonly string[]): IpsetSpec => {
 		const members = new Set(cidrs.flatMap((cidr) => netMembers(family, cidr)));
 		return { name, type: 'hash:net', family, members };
 	};
-	return [set(names.localPods, localPodCIDRs), set(names.noMasquerade, [...podNetworks, ...nonMasqueradeCIDRs])];
+	return [
+		set(names.localPods, localPodCIDRs),
+		set(names.noMasquerade, [...podNetworks, ...nonMasqueradeCIDRs]),
+		...(serviceRanges.length > 0 ? [set(names.services, serviceRanges)] : []),
+	];
 };
 
 export const staticSets = (input: StaticSetsInput): ReadonlyMap<string, IpsetSpec> => {

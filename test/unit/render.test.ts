@@ -67,6 +67,22 @@ nat MANX-POSTROUTING
 	);
 });
 
+test('addresses of announced ranges that no Service has end after all rules that may refuse them', () => {
+	const { chains } = renderRuleset({
+		family: 4,
+		policy: state([]),
+		settings: { masquerade: false, logging: true },
+		services: true,
+	});
+	assert.equal(chains.get('filter MANX-ACCEPT')?.[0], '-m set --match-set manx-4-svc dst -j DROP');
+	const input = { family: 4, podNetworks: [], localPodCIDRs: [], nonMasqueradeCIDRs: [], attachments: [] } as const;
+	assert.deepEqual(
+		[...(staticSets({ ...input, serviceRanges: ['10.96.0.0/12'] }).get('manx-4-svc')?.members ?? [])],
+		['10.96.0.0/12'],
+	);
+	assert.equal(staticSets(input).get('manx-4-svc'), undefined);
+});
+
 test('without masquerade the nat table is left alone', () => {
 	const { chains, hooks } = renderRuleset({ family: 4, policy: state([]), settings: { masquerade: false } });
 	assert.ok(![...chains.keys(), ...hooks.map(({ table }) => table)].some((key) => key.startsWith('nat')));
