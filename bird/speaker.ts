@@ -135,7 +135,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		scheduled = true;
 		timers.soon(() => {
 			scheduled = false;
-			if (running) pass();
+			if (running) pass(2 * PORTION);
 		});
 	};
 
@@ -178,12 +178,12 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		if (prefixes.length > 0) give();
 	};
 
-	const pass = (): void => {
+	/** In portions, so that the kernel has the first to write while the next are decided. */
+	const pass = (limit?: number): void => {
 		resolve();
-		const decisions = rib.takeDecisions();
-		hand(hold?.sift(decisions) ?? decisions);
-		judge();
-		let more = false;
+		handOver(limit);
+		let more = rib.undecided();
+		if (!more) judge();
 		for (const peer of peers.values()) {
 			more = peer.pump() || more;
 			pulse();
@@ -197,6 +197,11 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		for (const peer of peers.values()) peer.review(peer.config, config);
 	};
 
+	const handOver = (limit?: number): void => {
+		const decisions = rib.takeDecisions(limit);
+		hand(hold?.sift(decisions) ?? decisions);
+	};
+
 	const endHold = (): void => {
 		if (hold === undefined) return;
 		hand(hold.release());
@@ -208,6 +213,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		converged = true;
 		deferral?.cancel();
 		endDeferring();
+		handOver();
 		endHold();
 		fib.converged();
 		log.info({ peers: peers.size }, `converged: ${why}`);

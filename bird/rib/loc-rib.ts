@@ -30,7 +30,10 @@ export type LocRib = {
 	/** To be decided again, since what is known of its next hops changed. */
 	readonly touch: (prefix: string) => void;
 	readonly decide: () => void;
-	readonly take: () => ReadonlyMap<string, Decision | undefined>;
+	/** At most `limit` are decided for it; without one, all. */
+	readonly take: (limit?: number) => ReadonlyMap<string, Decision | undefined>;
+	/** A take with a limit has left some. */
+	readonly inPortions: () => boolean;
 	/** Attributes in use. */
 	readonly attributes: () => Iterable<PathAttributes>;
 };
@@ -81,6 +84,8 @@ export const createLocRib = ({ decide: decidePrefix, outs, pulse }: LocRibOption
 	const entries = new Map<string, Entry>();
 	/** Their paths, or what is known of next hops, changed since they were decided. */
 	let undecided: Entry[] = [];
+	/** How many of those are decided. */
+	let head = 0;
 	/** Their decision may differ from the one delivered. */
 	let changed: Entry[] = [];
 
@@ -96,13 +101,13 @@ export const createLocRib = ({ decide: decidePrefix, outs, pulse }: LocRibOption
 		if (entries.get(entry.prefix) === entry) entries.delete(entry.prefix);
 	};
 
-	const decide = (): void => {
+	const decide = (limit = Number.POSITIVE_INFINITY): void => {
 		if (undecided.length === 0) return;
-		const listed = undecided;
-		undecided = [];
+		const end = Math.min(undecided.length, head + limit);
 		const told = outs();
 		let done = 0;
-		for (const entry of listed) {
+		while (head < end) {
+			const entry = undecided[head++] as Entry;
 			if (++done % PULSE === 0) pulse?.();
 			entry.marks &= ~UNDECIDED;
 			const before = entry.decision;
@@ -121,6 +126,9 @@ export const createLocRib = ({ decide: decidePrefix, outs, pulse }: LocRibOption
 			const family = familyOf(entry.prefix);
 			for (const out of told) out.changed(entry.prefix, family, decision?.best);
 		}
+		if (head < undecided.length) return;
+		undecided = [];
+		head = 0;
 	};
 
 	return {
@@ -140,9 +148,10 @@ export const createLocRib = ({ decide: decidePrefix, outs, pulse }: LocRibOption
 			const entry = entries.get(prefix);
 			if (entry !== undefined) mark(entry);
 		},
-		decide,
-		take: () => {
-			decide();
+		decide: () => decide(),
+		inPortions: () => head > 0,
+		take: (limit) => {
+			decide(limit);
 			const prefixes: string[] = [];
 			const decisions: (Decision | undefined)[] = [];
 			for (const entry of changed) {

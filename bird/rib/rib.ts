@@ -261,17 +261,18 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 		},
 
 		takeDecisions: locRib.take,
+		undecided: locRib.inPortions,
 
 		startSending: (name) => {
 			decide();
 			peers.get(name)?.out.start(entries.keys());
 		},
 		takeOutgoing: (name, limit) => {
-			decide();
+			if (!locRib.inPortions()) decide();
 			return peers.get(name)?.out.take(limit) ?? [];
 		},
 		hasOutgoing: (name) => {
-			decide();
+			if (!locRib.inPortions()) decide();
 			return peers.get(name)?.out.pending() ?? false;
 		},
 		resend: (name, family) => peers.get(name)?.out.resend(family),

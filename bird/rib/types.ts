@@ -117,8 +117,13 @@ export type Rib = {
 	readonly setNextHop: (nextHop: string, metric: number | undefined, interfaces?: readonly string[]) => void;
 	/** Next hops of all paths held, for the resolver. */
 	readonly nextHops: () => ReadonlySet<string>;
-	/** Prefixes whose decision changed since the last take; undefined: no path any more. Local prefixes included. */
-	readonly takeDecisions: () => ReadonlyMap<string, Decision | undefined>;
+	/**
+	 * Prefixes whose decision changed since the last take; undefined: no path any more. Local prefixes included. No more than
+	 * `limit` are decided for it.
+	 */
+	readonly takeDecisions: (limit?: number) => ReadonlyMap<string, Decision | undefined>;
+	/** The last take met its limit: more is to be decided, and peers are told of what is decided only. */
+	readonly undecided: () => boolean;
 	/** Starts sending to the peer: its whole table becomes pending. Nothing is sent to a peer before. */
 	readonly startSending: (peer: string) => void;
 	/** At most `limit` prefixes pending for the peer, grouped by attributes; empty when all is sent. */
