@@ -17,6 +17,7 @@ export {
 export { decodeShutdownMessage, describeNotification } from './describe-notification.ts';
 export { encodeEndOfRib, encodeUpdates, type UpdateToEncode } from './encode-update.ts';
 export { createFramer, type Framer } from './framer.ts';
+export { withHeader as encodeFrame } from './header.ts';
 export { decodeMessage, encodeMessage } from './message.ts';
 export { familyKey } from './nlri.ts';
 export { encodeShutdownMessage, hardReset, notificationFor } from './notification.ts';
