@@ -10,25 +10,20 @@ import { createListeners } from './listeners.ts';
 import { createOriginator, type Originator } from './originator.ts';
 import { createPeerSession } from './peer-session.ts';
 import type { Done, PeerSession, PeerSessionStatus } from './peer-session-types.ts';
-import { createRestartHold, type RestartHold } from './restart-hold.ts';
 import { listedMap } from './rib/listed-map.ts';
 import type { Decision, Rib } from './rib/types.ts';
-import { complete, selectable } from './session/convergence.ts';
 import type { Event, FsmConfig } from './session/fsm.ts';
 import { cease } from './session/notification.ts';
+import { createStartUp, type StartUp } from './start-up.ts';
 import { createStaticRoutes } from './static-routes.ts';
 import { createStrangers } from './strangers.ts';
-import type { Timer, Timers } from './timers.ts';
+import type { Timers } from './timers.ts';
 import type { Connection, Transport } from './transport/transport.ts';
 import { createUnnumbered, type UnnumberedPorts } from './unnumbered.ts';
 
 /**
  * All peers of one BGP speaker, between RIB and FIB. Work is coalesced: whatever changed, one pass soon after moves next
  * hops to the resolver, decisions to the kernel and UPDATEs to the peers.
- *
- * As restarting speaker (RFC 4724 §4.1): our own prefixes are announced at once, since nothing about them waits for others;
- * routes of others and the End-of-RIB to peers that get them wait until all peers have told us theirs; what the kernel
- * keeps from the last run stays until then, or until the longest restart time has passed.
  */
 
 export type SpeakerStatus = {
@@ -115,10 +110,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	let running = false;
 	let scheduled = false;
 	let restarting = false;
-	let deferring = false;
-	let converged = false;
-	let deferral: Timer | undefined;
-	let hold: RestartHold | undefined;
+	let startUp: StartUp | undefined;
 	let pulsedAt = 0;
 	let watched: ReadonlySet<string> | undefined;
 	let originator: Originator | undefined;
@@ -183,7 +175,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		resolve();
 		handOver(limit);
 		let more = rib.undecided();
-		if (!more) judge();
+		if (!more) startUp?.judge();
 		for (const peer of peers.values()) {
 			more = peer.pump() || more;
 			pulse();
@@ -191,55 +183,9 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		if (more) schedule();
 	};
 
-	const endDeferring = (): void => {
-		if (!deferring) return;
-		deferring = false;
-		for (const peer of peers.values()) peer.review(peer.config, config);
-	};
-
 	const handOver = (limit?: number): void => {
 		const decisions = rib.takeDecisions(limit);
-		hand(hold?.sift(decisions) ?? decisions);
-	};
-
-	const endHold = (): void => {
-		if (hold === undefined) return;
-		hand(hold.release());
-		hold = undefined;
-	};
-
-	const converge = (why: string): void => {
-		if (converged) return;
-		converged = true;
-		deferral?.cancel();
-		endDeferring();
-		handOver();
-		endHold();
-		fib.converged();
-		log.info({ peers: peers.size }, `converged: ${why}`);
-	};
-
-	const configured = (): PeerSession[] =>
-		[...peers.values()].filter((peer) => !dynamic.has(peer.config.name) && !peer.held());
-
-	/** After the decisions went to the FIB: what is swept there is not wanted any more. */
-	const judge = (): void => {
-		// Nobody knows which neighbours of a range are to come back.
-		if (converged || (restarting && config.dynamicPeers?.length)) return;
-		const progress = configured().map((peer) => peer.progress());
-		if (selectable(progress)) endDeferring();
-		if (complete(progress)) converge(peers.size === 0 ? 'there are no peers' : 'all peers have announced their routes');
-	};
-
-	const startDeferral = (): void => {
-		const ranges = (config.dynamicPeers ?? []).map((range) => range.peer);
-		const seconds = Math.max(0, ...[...config.peers, ...ranges].map((peer) => peer.restartTime));
-		deferral = timers.start(seconds * 1000, () => {
-			const missing = configured().filter((peer) => peer.progress().awaited?.size !== 0);
-			const names = missing.map((peer) => peer.config.name).join(', ');
-			converge(`after ${seconds} s${names === '' ? '' : ` without the routes of ${names}`}`);
-			schedule();
-		});
+		hand(startUp?.sift(decisions) ?? decisions);
 	};
 
 	const accept = (connection: Connection): void => {
@@ -281,7 +227,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			transport,
 			timers,
 			log,
-			deferring: () => deferring,
+			deferring: () => startUp?.deferring() ?? false,
 			changed: schedule,
 			isDynamic: dynamic.has(peerConfig.name),
 			established: (localAddress) => watch?.follow(peer, localAddress),
@@ -338,15 +284,25 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		start: () => {
 			running = true;
 			restarting = options.restarting();
-			deferring = restarting;
-			if (restarting && fib.holds !== undefined) hold = createRestartHold(timers, fib.holds, endHold);
+			startUp = createStartUp({
+				fib,
+				timers,
+				log,
+				restarting,
+				config: () => config,
+				peers: () => [...peers.values()].filter((peer) => !dynamic.has(peer.config.name) && !peer.held()),
+				hand: (decisions) => (decisions === undefined ? handOver() : hand(decisions)),
+				selected: () => {
+					for (const peer of peers.values()) peer.review(peer.config, config);
+				},
+				changed: schedule,
+			});
 			originator = createOriginator({ rib, fib, log, timers, changed: schedule });
 			originator.want(config);
 			staticRoutes.want(config.reachable);
 			unnumbered.follow(config.peers);
 			listen();
 			for (const peer of config.peers) add(unnumbered.resolve(peer));
-			startDeferral();
 			log.info(
 				{ asNumber: config.asNumber, routerId: config.routerId, peers: peers.size, restarting },
 				`BGP speaker started: AS ${config.asNumber}, identifier ${config.routerId}, ${peers.size} peers` +
@@ -390,8 +346,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		status: () => ({
 			asNumber: config.asNumber,
 			routerId: config.routerId,
-			converged,
-			restarting: restarting && !converged,
+			converged: startUp?.converged() ?? false,
+			restarting: restarting && startUp?.converged() !== true,
 			listenErrors: listeners.errors(),
 			sessions: statuses(),
 		}),
@@ -410,9 +366,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			if (!graceful)
 				for (const peer of [...peers.values()]) remove(peer, CEASE.administrativeShutdown, 'the node leaves');
 			running = false;
-			deferral?.cancel();
-			hold?.release();
-			hold = undefined;
+			startUp?.stop();
 			originator?.stop();
 			unnumbered.stop();
 			await listeners.close();

@@ -1,0 +1,105 @@
+import type { Logger } from '../src/logging.ts';
+import type { SpeakerConfig } from './config.ts';
+import type { Fib } from './fib/types.ts';
+import type { PeerSession } from './peer-session-types.ts';
+import { createRestartHold, type RestartHold } from './restart-hold.ts';
+import type { Decision } from './rib/types.ts';
+import { complete, selectable } from './session/convergence.ts';
+import type { Timer, Timers } from './timers.ts';
+
+/**
+ * What a speaker that has just started waits for (RFC 4724 §4.1), and what waits with it. Our own prefixes do not: nothing about
+ * them depends on others. Routes of others and the End-of-RIB to peers that get them wait until all peers have told us theirs;
+ * what the kernel keeps from the last run stays until then, or until the longest restart time has passed, and is not changed
+ * meanwhile (restart-hold.ts).
+ */
+
+export type StartUp = {
+	/** Routes of others are not announced yet, and OPENs carry the R bit. */
+	readonly deferring: () => boolean;
+	/** Everybody's routes are known, or were waited for long enough. */
+	readonly converged: () => boolean;
+	/** Of these decisions those that the kernel may have now. */
+	readonly sift: (decisions: Decisions) => Decisions;
+	/** After the decisions went to the FIB: what is swept there is not wanted any more. */
+	readonly judge: () => void;
+	readonly stop: () => void;
+};
+
+type Decisions = ReadonlyMap<string, Decision | undefined>;
+
+export type StartUpPorts = {
+	readonly fib: Pick<Fib, 'converged'> & Partial<Pick<Fib, 'holds'>>;
+	readonly timers: Timers;
+	readonly log: Logger;
+	/** The kernel has routes of an earlier run. */
+	readonly restarting: boolean;
+	readonly config: () => SpeakerConfig;
+	/** Those to wait for: configured, and not kept down. */
+	readonly peers: () => readonly PeerSession[];
+	/** Hands decisions to the FIB; without any given, all that the RIB has not given yet. */
+	readonly hand: (decisions?: Decisions) => void;
+	/** Routes of others may be announced. */
+	readonly selected: () => void;
+	readonly changed: () => void;
+};
+
+export const createStartUp = (ports: StartUpPorts): StartUp => {
+	const { fib, timers, log, restarting, config, peers } = ports;
+	let deferring = restarting;
+	let converged = false;
+	let hold: RestartHold | undefined;
+
+	const endDeferring = (): void => {
+		if (!deferring) return;
+		deferring = false;
+		ports.selected();
+	};
+
+	const endHold = (): void => {
+		const kept = hold?.release();
+		hold = undefined;
+		if (kept !== undefined) ports.hand(kept);
+	};
+	if (restarting && fib.holds !== undefined) hold = createRestartHold(timers, fib.holds, endHold);
+
+	const converge = (why: string): void => {
+		if (converged) return;
+		converged = true;
+		deferral.cancel();
+		endDeferring();
+		ports.hand();
+		endHold();
+		fib.converged();
+		log.info({ peers: peers().length }, `converged: ${why}`);
+	};
+
+	const ranges = (config().dynamicPeers ?? []).map((range) => range.peer);
+	const seconds = Math.max(0, ...[...config().peers, ...ranges].map((peer) => peer.restartTime));
+	const deferral: Timer = timers.start(seconds * 1000, () => {
+		const missing = peers().filter((peer) => peer.progress().awaited?.size !== 0);
+		const names = missing.map((peer) => peer.config.name).join(', ');
+		converge(`after ${seconds} s${names === '' ? '' : ` without the routes of ${names}`}`);
+		ports.changed();
+	});
+
+	return {
+		deferring: () => deferring,
+		converged: () => converged,
+		sift: (decisions) => hold?.sift(decisions) ?? decisions,
+		judge: () => {
+			// Nobody knows which neighbours of a range are to come back.
+			if (converged || (restarting && config().dynamicPeers?.length)) return;
+			const progress = peers().map((peer) => peer.progress());
+			if (selectable(progress)) endDeferring();
+			if (complete(progress)) {
+				converge(progress.length === 0 ? 'there are no peers' : 'all peers have announced their routes');
+			}
+		},
+		stop: () => {
+			deferral.cancel();
+			hold?.release();
+			hold = undefined;
+		},
+	};
+};
