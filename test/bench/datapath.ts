@@ -2,8 +2,11 @@
  * What policies cost a packet: traffic pod - node - node - pod in network namespaces, with 0, 100 and 1,000 policies that
  * select both pods (each with peers and a port of its own; one of them, among the others, lets the traffic pass), as
  * ratios to the floor of any stateful policy: the same path with one rule that accepts what is established. Beside
- * it the same path without any rule, and by VXLAN with the same rules. All paths take turns. ROUNDS=5, SECONDS=1,
- * BACKENDS="legacy nft". Prints medians and ratios.
+ * it the same path without any rule, the floor where there is NAT as well, and VXLAN with the same rules. All paths take turns, in short rounds, and a
+ * ratio is the median of what the rounds gave; in parentheses the ratio of what calls cost that nothing else disturbed,
+ * which says something on a machine that does other things as well.
+ * ROUNDS=25, SECONDS=0.4 a turn, BACKENDS="legacy nft", MEASURES="bulk packets connections"; PEERS=blocks: the policies
+ * allow prefixes in place of pods; PORTS=one: all of them the same port.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -20,8 +23,10 @@ import { makeNamespace, makePod, makePolicy, selector } from '../property/calc-w
 import { compile } from './lib/compile.ts';
 import { createTwoNodes, podAddresses, type TwoNodes } from './lib/two-nodes.ts';
 
-const rounds = Number(process.env.ROUNDS ?? 5);
-const seconds = Number(process.env.SECONDS ?? 1);
+const rounds = Number(process.env.ROUNDS ?? 25);
+const seconds = Number(process.env.SECONDS ?? 0.4);
+const byBlocks = process.env.PEERS === 'blocks';
+const onePort = process.env.PORTS === 'one';
 const backends = (process.env.BACKENDS ?? 'legacy nft').split(' ') as Backend[];
 const port = 5000;
 
@@ -39,8 +44,12 @@ const median = (values: readonly number[]): number =>
 const policies = (count: number) =>
 	Array.from({ length: count }, (_, i) => {
 		const wanted = i === Math.floor(count / 2);
-		const peers = [{ podSelector: selector({ app: wanted ? 'bench' : `other${i}` }) }];
-		const ports = (['TCP', 'UDP'] as const).map((protocol) => ({ protocol, port: wanted ? port : 10_000 + i }));
+		const cidr = wanted ? '10.244.0.0/16' : `10.245.${i >> 8}.${i & 255}/32`;
+		const peers = byBlocks
+			? [{ ipBlock: { cidr, except: [] } }]
+			: [{ podSelector: selector({ app: wanted ? 'bench' : `other${i}` }) }];
+		const number = wanted || onePort ? port : 10_000 + i;
+		const ports = (['TCP', 'UDP'] as const).map((protocol) => ({ protocol, port: number }));
 		return makePolicy(`default/policy${String(i).padStart(4, '0')}`, {
 			policyTypes: ['Ingress', 'Egress'],
 			ingress: [{ peers, ports }],
@@ -82,10 +91,12 @@ const program = async ({ nodes }: TwoNodes, backend: Backend, count: number): Pr
 	return rules;
 };
 
-const floor = ({ nodes }: TwoNodes, backend: Backend): void => {
+/** `nat`: beside any rule of the nat table, as kube-proxy's, which each packet of a connection pays for. */
+const floor = ({ nodes }: TwoNodes, backend: Backend, nat: boolean): void => {
+	const rules = ['-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT'];
+	if (nat) rules.push('-t nat -A POSTROUTING -s 203.0.113.1 -j MASQUERADE');
 	for (const node of nodes) {
-		const rule = '-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT'.split(' ');
-		execFileSync('ip', ['netns', 'exec', node, `iptables-${backend}`, ...rule]);
+		for (const rule of rules) execFileSync('ip', ['netns', 'exec', node, `iptables-${backend}`, ...rule.split(' ')]);
 	}
 };
 
@@ -95,11 +106,14 @@ const measures = {
 	connections: { counter: 2, unit: '1,000/s', scale: 1e-3 },
 } as const;
 type Measure = keyof typeof measures;
+const asked = (process.env.MEASURES ?? Object.keys(measures).join(' ')).split(' ') as Measure[];
 
 type Path = {
 	readonly name: string;
 	readonly rules: number;
 	readonly samples: Record<Measure, number[]>;
+	/** Microseconds of a call in each round when nothing else had the CPU. */
+	readonly costs: Record<Measure, number[]>;
 	readonly measure: (what: Measure) => Promise<void>;
 	readonly close: () => Promise<void>;
 };
@@ -116,18 +130,22 @@ const openPath = async (name: string, nodes: TwoNodes, rules: number): Promise<P
 			.split(' ')
 			.map(Number);
 	};
-	const samples: Record<Measure, number[]> = { bulk: [], packets: [], connections: [] };
+	const samples: Path['samples'] = { bulk: [], packets: [], connections: [] };
+	const costs: Path['costs'] = { bulk: [], packets: [], connections: [] };
 	return {
 		name,
 		rules,
 		samples,
+		costs,
 		measure: async (what) => {
 			const { counter, scale } = measures[what];
 			const before = (await counters())[counter] as number;
 			const words = ['netns', 'exec', nodes.pods[0], traffic, what, podAddresses[1], `${seconds}`];
 			const { stdout } = await promisify(execFile)('ip', words);
 			const after = (await counters())[counter] as number;
-			samples[what].push(((after - before) / Number(stdout)) * scale);
+			const [took = 0, cost = 0] = stdout.split(' ').map(Number);
+			samples[what].push(((after - before) / took) * scale);
+			costs[what].push(cost);
 		},
 		close: async () => {
 			const ended = new Promise((resolve) => server.once('exit', resolve));
@@ -140,11 +158,19 @@ const openPath = async (name: string, nodes: TwoNodes, rules: number): Promise<P
 const variants = [
 	{ name: 'no rules', path: 'direct', policies: undefined },
 	{ name: 'stateful floor', path: 'direct', policies: 'floor' },
+	{ name: 'floor where NAT is', path: 'direct', policies: 'NAT floor' },
 	{ name: '0 policies', path: 'direct', policies: 0 },
 	{ name: '100 policies', path: 'direct', policies: 100 },
 	{ name: '1,000 policies', path: 'direct', policies: 1000 },
 	{ name: 'VXLAN, 1,000 policies', path: 'vxlan', policies: 1000 },
 ] as const;
+
+/** Of turns next to each other; of throughput, and of what undisturbed calls would give. */
+const ratio = (path: Path, other: Path, what: Measure): string => {
+	const ratios = (a: readonly number[], b: readonly number[]): string =>
+		median(a.map((value, round) => value / (b[round] as number))).toFixed(2);
+	return `${ratios(path.samples[what], other.samples[what])} (${ratios(other.costs[what], path.costs[what])})`;
+};
 
 const compare = async (backend: Backend): Promise<void> => {
 	const made: TwoNodes[] = [];
@@ -154,32 +180,27 @@ const compare = async (backend: Backend): Promise<void> => {
 			const nodes = createTwoNodes(`manxb-${process.pid}-${backend}-${i}`, variant.path);
 			made.push(nodes);
 			let rules = 0;
-			if (variant.policies === 'floor') floor(nodes, backend);
-			else if (variant.policies !== undefined) rules = await program(nodes, backend, variant.policies);
+			if (typeof variant.policies === 'number') rules = await program(nodes, backend, variant.policies);
+			else if (variant.policies !== undefined) floor(nodes, backend, variant.policies === 'NAT floor');
 			paths.push(await openPath(variant.name, nodes, rules));
 		}
 		for (let round = 0; round < rounds; round++) {
-			for (const what of Object.keys(measures) as Measure[]) for (const path of paths) await path.measure(what);
+			for (const what of asked) for (const path of paths) await path.measure(what);
 		}
 		const base = paths[1] as Path;
 		console.log(
-			`iptables-${backend}; medians of ${rounds} rounds of ${seconds} s, and their ratio to the stateful floor`,
+			`iptables-${backend}; medians of ${rounds} rounds of ${seconds} s, and of the ratio to the stateful floor`,
 		);
-		console.log(
-			`${''.padEnd(23)}rules${Object.entries(measures)
-				.map(([what, { unit }]) => `${what} ${unit}`.padStart(26))
-				.join('')}`,
-		);
-		for (const { name, rules, samples } of paths) {
-			const figures = (Object.keys(measures) as Measure[]).map((what) => {
-				const value = median(samples[what]);
-				return `${value.toFixed(1)}  ${(value / median(base.samples[what])).toFixed(2)}`.padStart(26);
-			});
-			console.log(`${name.padEnd(23)}${String(rules).padStart(5)}${figures.join('')}`);
+		console.log(`${''.padEnd(23)}rules${asked.map((what) => `${what} ${measures[what].unit}`.padStart(26)).join('')}`);
+		for (const path of paths) {
+			const figures = asked.map((what) =>
+				`${median(path.samples[what]).toFixed(1)}  ${ratio(path, base, what)}`.padStart(26),
+			);
+			console.log(`${path.name.padEnd(23)}${String(path.rules).padStart(5)}${figures.join('')}`);
 		}
 		const [full, tunnel] = paths.slice(-2) as [Path, Path];
-		const beside = (what: Measure): string => (median(full.samples[what]) / median(tunnel.samples[what])).toFixed(2);
-		console.log(`beside VXLAN with the same rules: bulk ${beside('bulk')}, packets ${beside('packets')} times\n`);
+		const beside = asked.map((what) => `${what} ${ratio(full, tunnel, what)}`).join(', ');
+		console.log(`beside VXLAN with the same rules: ${beside}\n`);
 	} finally {
 		for (const path of paths) await path.close();
 		for (const nodes of made) nodes.remove();
