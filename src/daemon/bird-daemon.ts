@@ -1,15 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Bird, createBird } from '../../bird/index.ts';
-import { clusterOf, type Problem } from '../api/cluster.ts';
+import { type Cluster, clusterOf, type Problem } from '../api/cluster.ts';
 import { nodeAddressesOf } from '../api/node-addresses.ts';
 import type { DatastoreEvent } from '../datastore/datastore.ts';
+import { clock } from '../datastore/kubernetes/kubernetes.ts';
 import type { InterfaceAddress } from '../kernel/kernel.ts';
 import { openKernel } from '../kernel/open-kernel.ts';
 import { createBirdObjects } from './bird-objects.ts';
 import { birdRoutes } from './bird-routes.ts';
 import { type Module, type ModuleContext, runDaemon } from './daemon.ts';
 import { createLearntLeftovers } from './learnt-leftovers.ts';
+import { peerSelector } from './peer-problems.ts';
+import { createSessionReporter, forgottenNodes } from './session-reporter.ts';
 import { type PasswordOf, type SecretOf, speakerConfigOf } from './speaker-config.ts';
 
 /** `manx bird`: the speaker, told by Node, BGPConfiguration and BGPPeer objects what to be. */
@@ -20,7 +23,7 @@ const grace = 5000;
 /** Milliseconds between looks at the files of passwords. */
 const passwordInterval = 5000;
 
-const createModule = ({ settings, log, setLogLevel, secrets: openSecrets }: ModuleContext): Module => {
+const createModule = ({ settings, log, setLogLevel, client, secrets: openSecrets }: ModuleContext): Module => {
 	const kernel = openKernel({ log: log.child({ part: 'kernel' }) });
 	const objects = createBirdObjects();
 	const secrets = openSecrets?.(() => reconfigure());
@@ -41,6 +44,34 @@ const createModule = ({ settings, log, setLogLevel, secrets: openSecrets }: Modu
 		problems = found;
 		judged = true;
 	};
+
+	/** Until it is known which sessions there are, none is said to be gone. */
+	const sessionsOf = () => (bird === undefined || settings.mode !== 'bgp' ? undefined : bird.status().sessions);
+	let cluster: Cluster = clusterOf([]);
+	/** Of the nodes as they are. */
+	const nodeCounts = new Map<string, number>();
+	const nodesOf = (name: string): number => {
+		const peer = objects.peers.get(name);
+		if (peer === undefined) return 0;
+		let count = nodeCounts.get(name);
+		if (count === undefined) {
+			const selects = peer.spec.peerSelector === undefined ? peerSelector(peer) : () => true;
+			count = [...cluster.nodes.values()].filter(selects).length;
+			nodeCounts.set(name, count);
+		}
+		return count;
+	};
+	const sessionReporter =
+		client &&
+		createSessionReporter({
+			client,
+			nodeName: settings.nodeName,
+			sessions: sessionsOf,
+			nodes: () => objects.nodes.size,
+			nodesOf,
+			log: log.child({ part: 'sessions' }),
+			clock,
+		});
 
 	/** Mounted Secrets change their files in place. */
 	const readPassword: PasswordOf = (file) => {
@@ -78,7 +109,8 @@ const createModule = ({ settings, log, setLogLevel, secrets: openSecrets }: Modu
 	let work: Promise<void> = Promise.resolve();
 	const reconfigure = (): void => {
 		if (!started || !inSync) return;
-		const cluster = clusterOf(objects.nodes.values());
+		cluster = clusterOf(objects.nodes.values());
+		nodeCounts.clear();
 		if (leftovers !== undefined) {
 			leftovers.review(cluster, interfaces);
 			return;
@@ -165,6 +197,12 @@ const createModule = ({ settings, log, setLogLevel, secrets: openSecrets }: Modu
 			// Not gated on every peer being up: what is known has been sent once the restart is over.
 			return status.restarting ? ['restarting: the routes of peers are awaited'] : [];
 		},
+		alsoInStatus: (kind, key, status, isNode) => {
+			const sessions = sessionsOf();
+			if (kind !== 'BGPPeer' || sessions === undefined) return undefined;
+			const mine = sessions.some(({ name }) => name === `peer/${key}` || name.startsWith(`peer/${key}/`));
+			return forgottenNodes(status, isNode, settings.nodeName, mine);
+		},
 		// In host-gw mode nobody judges them.
 		problems: () => (judged ? problems : undefined),
 		status: () => ({
@@ -172,6 +210,7 @@ const createModule = ({ settings, log, setLogLevel, secrets: openSecrets }: Modu
 			...(bird?.status() ?? { sessions: [], routes: { wanted: 0, programmed: 0 }, lastError: '' }),
 		}),
 		stop: async () => {
+			sessionReporter?.close();
 			secrets?.close();
 			await bird?.stop();
 			leftovers?.close();

@@ -12,7 +12,7 @@ import { type ControlRoutes, startControlServer, type WaitResult } from './contr
 import { createMetrics, figuresOf } from './metrics.ts';
 import { type OpenedDatastore, openDatastore } from './open-datastore.ts';
 import { startProbeServer } from './probe-server.ts';
-import { createProblemReporter } from './problem-reporter.ts';
+import { createProblemReporter, type ProblemReporterOptions } from './problem-reporter.ts';
 
 /** What felix and bird have in common as daemons: settings, log, datastore, control socket, the end by a signal. */
 
@@ -28,6 +28,8 @@ export type Module = {
 	readonly unready: () => readonly string[];
 	/** Further requests on the control socket. */
 	readonly routes?: ControlRoutes;
+	/** As that of the problem reporter. */
+	readonly alsoInStatus?: ProblemReporterOptions['alsoIn'];
 	/** SIGTERM: an end that loses no packet. */
 	readonly stop: () => Promise<void>;
 };
@@ -81,6 +83,7 @@ export const runDaemon = async (
 				const found = module.problems();
 				return found && [...found, ...datastore.refusals()];
 			},
+			...(module.alsoInStatus && { alsoIn: module.alsoInStatus }),
 			log: log.child({ part: 'problems' }),
 		});
 	let generation = 0;

@@ -30,6 +30,8 @@ export type ProblemReporterOptions = {
 	readonly kinds: readonly Kind[];
 	/** All that is wrong now, refusals of the datastore too (they have neither code nor node); undefined while not known. */
 	readonly problems: () => readonly Problem[] | undefined;
+	/** What else is to change in the status of an object that was read; merged into it. */
+	readonly alsoIn?: (kind: Kind, key: string, status: unknown, isNode: (name: string) => boolean) => object | undefined;
 	readonly log: Logger;
 	readonly clock?: Clock;
 	/** For timestamps. */
@@ -154,8 +156,11 @@ export const createProblemReporter = (options: ProblemReporterOptions): ProblemR
 		const timestamp = date()
 			.toISOString()
 			.replace(/\.\d+Z$/, 'Z');
-		const status = acceptedStatus(object?.status, own, nodeName, (name) => nodes.has(name), timestamp);
-		if (status === undefined) return undefined;
+		const isNode = (name: string): boolean => nodes.has(name);
+		const accepted = acceptedStatus(object?.status, own, nodeName, isNode, timestamp);
+		const more = options.alsoIn?.(kind, key, object?.status, isNode);
+		if (accepted === undefined && more === undefined) return undefined;
+		const status = { ...accepted, ...more };
 		if (!token()) return 'busy';
 		const written = await client.patchStatus(kind, key, status, object?.metadata?.resourceVersion);
 		return written.ok ? undefined : written.failure;

@@ -7,6 +7,7 @@ import type { ManxObject } from '../../src/api/objects.ts';
 import { validate } from '../../src/api/validate.ts';
 import type { Datastore } from '../../src/datastore/datastore.ts';
 import { createApiServer } from '../../src/datastore/kubernetes/api-server.ts';
+import { createKubernetesClient } from '../../src/datastore/kubernetes/client.ts';
 import { createCredentials } from '../../src/datastore/kubernetes/credentials.ts';
 import { clock, createKubernetesDatastore } from '../../src/datastore/kubernetes/kubernetes.ts';
 import { createSecretSource } from '../../src/datastore/kubernetes/secrets.ts';
@@ -155,6 +156,32 @@ describe('BGP objects on a real API server', { timeout: 240_000 }, () => {
 			}
 		});
 	}
+
+	it('each node writes its own part of the status of a BGPPeer', async () => {
+		const path = '/apis/manx.dev/v1/bgppeers';
+		const object = { apiVersion: 'manx.dev/v1', kind: 'BGPPeer', metadata: { name: 'tor' }, spec: router };
+		assert.equal((await server.api('POST', path, object)).code, 201);
+		const client = createKubernetesClient({
+			api: createApiServer(createCredentials(server.kubeconfig)),
+			component: 'manx-bird',
+			nodeName: 'n1',
+		});
+		const entry = { state: 'Established', since: '2026-01-01T00:00:00Z', received: 1, advertised: 2 };
+		const nodes = async (): Promise<unknown> => {
+			const { body } = await server.api('GET', `${path}/tor`);
+			return (body.status as { nodes?: unknown } | undefined)?.nodes;
+		};
+		for (const part of [
+			{ n1: { ...entry, lastError: null } },
+			{ n2: { ...entry, state: 'Active', lastError: 'refused' } },
+		]) {
+			const written = await client.patchStatus('BGPPeer', 'tor', { nodes: part });
+			assert.ok(written.ok, JSON.stringify(written));
+		}
+		assert.deepEqual(await nodes(), { n1: entry, n2: { ...entry, state: 'Active', lastError: 'refused' } });
+		assert.ok((await client.patchStatus('BGPPeer', 'tor', { nodes: { n1: null } })).ok);
+		assert.deepEqual(Object.keys((await nodes()) as object), ['n2']);
+	});
 
 	it('EndpointSlices are read in the version that the server has', async () => {
 		const found = new Map<string, ManxObject>();
