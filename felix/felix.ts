@@ -1,13 +1,11 @@
 import { join } from 'node:path';
 import { type Chains, createChains, createIpsets, type Run, type SetChange } from 'iptables-wrapper';
 import type { Problem } from '../src/api/cluster.ts';
-import { type Kind, keyOf, type ManxObject, type Pod } from '../src/api/objects.ts';
 import type { Settings } from '../src/config.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Logger } from '../src/logging.ts';
 import type { Family } from '../src/net/ip.ts';
-import type { Attachment } from './attachment.ts';
-import { createPolicyCalc, type LocalPod, type PolicyObject } from './calc/index.ts';
+import { createPolicyCalc } from './calc/index.ts';
 import { createCniServer } from './cni/server.ts';
 import { type Cni, createCni } from './cni/verbs.ts';
 import type { WiringDeps } from './cni/wiring.ts';
@@ -20,6 +18,7 @@ import { createExplain, type ExplainQuery, type ExplainResult } from './explain.
 import { createFlows, type Flows, type FlowsDeps } from './flows.ts';
 import { createNodeNetwork } from './node-network.ts';
 import { createNodePods } from './node-pods.ts';
+import { createObjects, keyOfAttachment, type ObjectChange } from './objects.ts';
 
 /**
  * felix put together: objects come in, the policy calculation, the CNI server and the dataplane loop share them, and the
@@ -39,10 +38,6 @@ export type FelixDeps = {
 	readonly writeMembers: (changes: readonly SetChange[]) => Promise<boolean>;
 	readonly log: Logger;
 };
-
-export type ObjectChange =
-	| { readonly type: 'set'; readonly object: ManxObject }
-	| { readonly type: 'delete'; readonly kind: Kind; readonly key: string };
 
 export type Felix = {
 	readonly start: () => Promise<void>;
@@ -98,7 +93,6 @@ export const createFelix = ({
 	const calc = createPolicyCalc();
 	const network = createNodeNetwork({ settings, kernel, log, pods: calc.pods });
 	const pods = createNodePods(nodeName, () => inSync);
-	const policies = new Set<string>();
 	let inSync = false;
 	/** The pods found in the kernel are known: writing before would sweep what is theirs. */
 	let restored = false;
@@ -140,80 +134,15 @@ export const createFelix = ({
 	});
 	const hostSysctls = createHostSysctls(sysctls, join(settings.runDir, 'sysctls.json'), log);
 
-	/** Gives pods found in the kernel without a record their names, by address. */
-	const matchNameless = (pod: Pod): void => {
-		for (const attachment of cni?.attachments() ?? []) {
-			if (attachment.podName !== '') continue;
-			if (!attachment.addresses.some((address) => pod.status.podIPs.includes(address))) continue;
-			const named = (cni as Cni).adopt(attachment, pod);
-			setLocalPod(keyOf(pod.metadata), [...wiredBeside(named), named]);
-			ender.forget();
-			dataplane?.adopt([named]);
-		}
-	};
-
-	const remember = ({ metadata }: Pod): void => cni?.remember(metadata.namespace, metadata.name);
-
-	const onPod = (key: string, pod: Pod | undefined): void => {
-		if (pod === undefined) {
-			pods.delete(key);
-			return;
-		}
-		if (!pods.set(pod)) return;
-		matchNameless(pod);
-		pods.wake();
-	};
-
-	/** Only of this node's pods does anybody ask for it: for 100,000 others it would be 6 MB. */
-	const withoutUID = (object: PolicyObject): PolicyObject =>
-		object.kind !== 'Pod' || object.spec.nodeName === nodeName
-			? object
-			: { ...object, metadata: { ...object.metadata, uid: '' } };
-
-	const take = (change: ObjectChange): 'nodes' | 'other' => {
-		const kind = change.type === 'set' ? change.object.kind : change.kind;
-		const key = change.type === 'set' ? keyOf(change.object.metadata) : change.key;
-		const object = change.type === 'set' ? change.object : undefined;
-		if (kind === 'Node') {
-			if (object?.kind === 'Node') network.setNode(object);
-			else network.deleteNode(key);
-			return 'nodes';
-		}
-		if (kind === 'BGPConfiguration') {
-			network.setConfiguration(object?.kind === 'BGPConfiguration' ? object : undefined);
-			return 'nodes';
-		}
-		const strayed = kind === 'Pod' && network.setPod(key, object?.kind === 'Pod' ? object : undefined);
-		if (kind === 'Pod') onPod(key, object?.kind === 'Pod' ? object : undefined);
-		if (kind === 'NetworkPolicy') {
-			if (object === undefined) policies.delete(key);
-			else policies.add(key);
-		}
-		if (kind === 'Pod' || kind === 'Namespace' || kind === 'NetworkPolicy') {
-			if (object === undefined) calc.delete(kind, key);
-			else if (object.kind === kind) calc.set(withoutUID(object as PolicyObject));
-			if (object?.kind === 'Pod' && object.spec.nodeName === nodeName) remember(object);
-			if (object?.kind === 'Namespace') cni?.remember(key);
-		}
-		return strayed ? 'nodes' : 'other';
-	};
-
-	const keyOfAttachment = (attachment: Attachment): string => `${attachment.podNamespace}/${attachment.podName}`;
-
-	const lastKnownOf = (attachments: readonly Attachment[]): Pick<LocalPod, 'lastKnown'> => {
-		const lastKnown = attachments.map((attachment) => cni?.lastKnown(attachment)).find((known) => known !== undefined);
-		return lastKnown === undefined ? {} : { lastKnown };
-	};
-
-	/** A pod has the addresses of all its attachments: a sandbox made anew lives beside the old one for a while. */
-	const setLocalPod = (key: string, attachments: Iterable<Attachment>): void => {
-		const own = [...attachments].filter((attachment) => keyOfAttachment(attachment) === key);
-		const all = new Set(own.flatMap((attachment) => attachment.addresses));
-		if (own.length === 0) calc.deleteLocalPod(key);
-		else calc.setLocalPod({ key, addresses: [...all], ...lastKnownOf(own) });
-	};
-	const wiredBeside = (attachment: Attachment): Attachment[] =>
-		[...(dataplane?.attachments().values() ?? [])].filter((one) => one.hostInterface !== attachment.hostInterface);
+	const objects = createObjects({
+		nodeName,
+		calc,
+		network,
+		pods,
+		cni: () => cni,
+		dataplane: () => dataplane,
+		renamed: () => ender.forget(),
+	});
 
 	const start = async (): Promise<void> => {
 		renderSettings = { ...renderSettings, logging: flows.start() };
@@ -270,24 +199,21 @@ export const createFelix = ({
 				waitForPod: pods.waitFor,
 				lastKnown: calc.lastKnown,
 				programmed: (attachment) => {
-					setLocalPod(keyOfAttachment(attachment), [...wiredBeside(attachment), attachment]);
+					objects.setLocalPod(keyOfAttachment(attachment), [...objects.wiredBeside(attachment), attachment]);
 					return plane.attach(attachment);
 				},
 				detach: async (attachment) => {
-					setLocalPod(keyOfAttachment(attachment), wiredBeside(attachment));
+					objects.setLocalPod(keyOfAttachment(attachment), objects.wiredBeside(attachment));
 					await plane.detach(attachment.hostInterface);
 				},
 			},
 		});
 		const found = await cni.restore();
 		for (const attachment of found) {
-			if (attachment.podName !== '') setLocalPod(keyOfAttachment(attachment), found);
+			if (attachment.podName !== '') objects.setLocalPod(keyOfAttachment(attachment), found);
 		}
 		plane.adopt(found);
-		for (const pod of pods.all()) {
-			matchNameless(pod);
-			remember(pod);
-		}
+		objects.matchAll();
 		if (found.length > 0) log.info({ pods: found.length }, `${found.length} pods found wired, left as they are`);
 		hostSysctls.bring();
 		stopWatching = kernel.watch((event) => {
@@ -317,7 +243,7 @@ export const createFelix = ({
 		start,
 		onChanges: (changes, nowInSync) => {
 			let nodesChanged = false;
-			for (const change of changes) if (take(change) === 'nodes') nodesChanged = true;
+			for (const change of changes) if (objects.take(change) === 'nodes') nodesChanged = true;
 			const first = nowInSync && !inSync;
 			inSync = nowInSync;
 			if (nodesChanged || first) network.recompute(inSync);
@@ -344,7 +270,7 @@ export const createFelix = ({
 				interface: attachment.hostInterface,
 			})),
 			routes: dataplane?.status().routes ?? { wanted: 0, programmed: 0 },
-			policies: policies.size,
+			policies: objects.policies(),
 			connectionsEnded: ender.status().ended,
 			problems: network.problems(),
 			warnings: network.warnings(),

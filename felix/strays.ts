@@ -20,7 +20,7 @@ export type Strays = {
 	readonly judge: (cluster: Cluster) => void;
 	/** Addresses to be routed to a node besides its podCIDRs, by name of the node. */
 	readonly routed: () => ReadonlyMap<string, readonly string[]>;
-	/** Whether other nodes know the way to the address of a pod on this node: one in podCIDRs, or a stray that is routed. */
+	/** Of an address outside of the podCIDRs that a pod wired here has: whether others may be told so. */
 	readonly mayAnnounce: (address: string) => boolean;
 	/** Addresses in this node's podCIDRs that pods on other nodes have. */
 	readonly taken: () => ReadonlySet<string>;
@@ -56,6 +56,8 @@ export const createStrays = (nodeName: string, podNetworks: readonly string[], a
 	let taken: ReadonlySet<string> = new Set();
 	let problems: readonly Problem[] = [];
 	let warnings: readonly string[] = [];
+	/** Of pods on this node: those that belong to a pod elsewhere. */
+	let conflicting: ReadonlySet<string> = new Set();
 	/** Addresses of strays, and of pods on other nodes in our podCIDRs: those whose coming or going changes anything. */
 	let ofConcern = new Set<string>();
 
@@ -106,6 +108,7 @@ export const createStrays = (nodeName: string, podNetworks: readonly string[], a
 			}
 		}
 		const found: Problem[] = [];
+		const conflicts = new Set<string>();
 		const told: string[] = [];
 		const mine = strays.filter(({ node }) => node === nodeName);
 		for (const { key, node, text, address } of strays) {
@@ -118,6 +121,7 @@ export const createStrays = (nodeName: string, podNetworks: readonly string[], a
 				continue;
 			}
 			if (node !== nodeName) continue;
+			if (other !== undefined) conflicts.add(text);
 			const reason =
 				other !== undefined
 					? `pod ${key} has the address ${text}, which ${other} has too, whose node it belongs to: other nodes reach that one only; delete pod ${key}`
@@ -138,6 +142,7 @@ export const createStrays = (nodeName: string, podNetworks: readonly string[], a
 			found.push({ object: `Node ${nodeName}`, field: 'spec.podCIDRs', code: 'PodCIDRInUse', reason, node: nodeName });
 		}
 		problems = found;
+		conflicting = conflicts;
 		warnings = told;
 	};
 
@@ -164,9 +169,8 @@ export const createStrays = (nodeName: string, podNetworks: readonly string[], a
 		judge,
 		routed: () => routed,
 		mayAnnounce: (text) => {
-			if (routed.get(nodeName)?.includes(text)) return true;
 			const address = parseAddress(text);
-			return address !== undefined && within(cidrsOf.get(nodeName) ?? [], address);
+			return address !== undefined && within(allowed, address) && !conflicting.has(text);
 		},
 		taken: () => taken,
 		problems: () => problems,

@@ -59,12 +59,8 @@ describe('pods outside of the podCIDRs of their node', () => {
 		);
 		assert.deepEqual(strays.problems(), []);
 		assert.match(strays.warnings()[0] ?? '', /^PodsOutsidePodCIDR: 1 addresses .*default\/mine 10\.9\.1\.1/);
-		assert.deepEqual(['10.9.1.1', '10.1.0.3', '10.9.0.7', '10.9.0.8'].map(strays.mayAnnounce), [
-			true,
-			true,
-			false,
-			false,
-		]);
+		// A pod that is wired here may be missing from the API.
+		assert.deepEqual(['10.9.1.1', '10.9.0.20', '198.51.100.1'].map(strays.mayAnnounce), [true, true, false]);
 	});
 
 	it('are not routed on the word of a pod status to where no pods belong', () => {
