@@ -239,6 +239,13 @@ export const createFelix = ({
 		if (inSync) plane.begin();
 	};
 
+	const refusedPolicies = (): Problem[] =>
+		(dataplane?.status().refusals ?? []).flatMap(({ policies: names, reason }) => {
+			const objects = names.length === 0 ? [`Node ${nodeName}`] : names.map((name) => `NetworkPolicy ${name}`);
+			const text = `part of it is not in force, and what it would allow is dropped: ${reason}`;
+			return objects.map((object) => ({ object, field: '', code: 'NotInForce', reason: text, node: nodeName }));
+		});
+
 	return {
 		start,
 		onChanges: (changes, nowInSync) => {
@@ -272,7 +279,7 @@ export const createFelix = ({
 			routes: dataplane?.status().routes ?? { wanted: 0, programmed: 0 },
 			policies: objects.policies(),
 			connectionsEnded: ender.status().ended,
-			problems: network.problems(),
+			problems: [...network.problems(), ...refusedPolicies()],
 			warnings: network.warnings(),
 			lastError: dataplane?.status().lastError ?? '',
 		}),

@@ -1,10 +1,11 @@
-import type { ApplyResult, Chains, IpsetSpec, Ipsets } from 'iptables-wrapper';
+import type { Chains, Ipsets } from 'iptables-wrapper';
 import type { Kernel, Link } from '../../src/kernel/kernel.ts';
 import type { Logger } from '../../src/logging.ts';
 import type { Family } from '../../src/net/ip.ts';
 import type { Attachment } from '../attachment.ts';
 import type { Desired } from './desired.ts';
 import { createNodeTables } from './node-tables.ts';
+import { createPolicyWriter, type Refusal } from './policy-writer.ts';
 
 /**
  * The loop that brings the kernel in line with what is wanted. One pass at a time, in the order that never opens a
@@ -49,7 +50,12 @@ export type Dataplane = {
 	readonly verify: () => Promise<readonly string[]>;
 	/** Counts the passes that had everything succeed: a change is in the kernel once a pass begun after it succeeded. */
 	readonly passes: () => { readonly begun: number; readonly succeeded: number };
-	readonly status: () => { readonly routes: { wanted: number; programmed: number }; readonly lastError: string };
+	readonly status: () => {
+		readonly routes: { wanted: number; programmed: number };
+		readonly lastError: string;
+		/** What the kernel would not take of policies. */
+		readonly refusals: readonly Refusal[];
+	};
 	readonly close: () => Promise<void>;
 };
 
@@ -62,6 +68,9 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 	/** Routes and neighbours; pods have some once their rules are in force. */
 	const tables = createNodeTables(kernel, deps.nodeAddresses);
 	const attachments = new Map<string, Attachment>();
+	const writer = createPolicyWriter({ chains, ipsets, now: () => performance.now(), log });
+	/** What was refused is tried again in a while. */
+	let retrying = false;
 	let waiters: Waiter[] = [];
 	let detachers: (() => void)[] = [];
 	let open = false;
@@ -94,22 +103,6 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		tables.dismiss(hostInterface);
 	};
 
-	/** Sets and rules; undefined when they are as wanted, but for sets nobody uses any more. */
-	const applyPolicy = async (wanted: Desired): Promise<string | undefined> => {
-		ipsets.want(wanted.sets as ReadonlyMap<string, IpsetSpec>);
-		const steps: (() => Promise<readonly ApplyResult[]>)[] = [
-			async () => [await ipsets.applyAdditions()],
-			// Two programs side by side: most of their time is waiting for the kernel.
-			() => Promise.all([chains[4].apply(wanted.rulesets[4]), chains[6].apply(wanted.rulesets[6])]),
-			async () => [await ipsets.removeMembers()],
-		];
-		for (const step of steps) {
-			const error = (await step()).map((result) => result.error).find((one) => one !== undefined);
-			if (error !== undefined) return error.message;
-		}
-		return undefined;
-	};
-
 	const pass = async (): Promise<void> => {
 		const mine = waiters;
 		const gone = detachers;
@@ -119,7 +112,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		const number = begun;
 		if (gone.length > 0) await tables.applyDepartures();
 		const wanted = deps.desired([...attachments.values()]);
-		const policyError = await applyPolicy(wanted);
+		const policyError = await writer.write(wanted);
 		if (policyError !== undefined) fail('Rules and sets are not as wanted', policyError);
 		if (policyError === undefined) {
 			deps.policiesInForce(wanted.policies);
@@ -138,6 +131,14 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		if (policyError === undefined && routeError === undefined && leftOver === undefined) {
 			succeeded = number;
 			lastError = '';
+			const again = writer.retryIn();
+			if (again !== undefined && !retrying) {
+				retrying = true;
+				later(again, () => {
+					retrying = false;
+					wake();
+				});
+			}
 		} else {
 			later(retryDelay, wake);
 		}
@@ -299,7 +300,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 			return found;
 		},
 		passes: () => ({ begun, succeeded }),
-		status: () => ({ routes: tables.figures(), lastError }),
+		status: () => ({ routes: tables.figures(), lastError, refusals: writer.refusals() }),
 		close: async () => {
 			closed = true;
 			for (const timer of timers) clearTimeout(timer);

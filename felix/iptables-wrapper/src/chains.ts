@@ -2,7 +2,7 @@
 import { findRefused } from './find-refused.ts';
 import { hookLines } from './hooks.ts';
 import { type Actual, actualOf, planOf, sameRules, splitKey } from './plan.ts';
-import { explainRestore, type RestoreFailure } from './restore-error.ts';
+import { explainRestore, type RestoreFailure, ruleOf } from './restore-error.ts';
 import { parseSave } from './save.ts';
 import { createSerial } from './serial.ts';
 import type { ApplyResult, Backend, Chains, Family, Hook, Ruleset, Run, Table, ToolError } from './types.ts';
@@ -81,7 +81,8 @@ export const createChains = (options: ChainsOptions): Chains => {
 		const { error, table, named, locked } = failure;
 		if (named || locked || table === undefined) return error;
 		const line = await findRefused(input, table, prefix, async (trial) => (await runRestore(trial)).code === 0);
-		return line === undefined ? error : { ...error, message: `${error.message} It is this one: "${line}".` };
+		if (line === undefined) return error;
+		return { ...error, message: `${error.message} It is this one: "${line}".`, ...ruleOf(table, line) };
 	};
 
 	const homelessError = (hooks: readonly Hook[]): ToolError | undefined => {

@@ -260,14 +260,28 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			// Which members found room in a full set only the kernel knows.
 			if (refused.some(({ reason }) => / is full/.test(reason))) kernel = undefined;
 			const problem = summary([...work.problems, ...refused.map(explain)]);
-			return { changed: [...work.changed], ...(problem && { error: problem }) };
+			const unusable = new Map<string, string>();
+			const incomplete = new Map<string, string>();
+			for (const one of refused) {
+				if (one.line.verb === 'create') unusable.set(one.line.set, explain(one));
+				else if (one.line.verb === 'add') incomplete.set(one.line.set, explain(one));
+			}
+			const partial =
+				work.problems.length === 0 && refused.every(({ line: at }) => at.verb === 'create' || at.verb === 'add');
+			return {
+				changed: [...work.changed],
+				...(problem && { error: problem, partial }),
+				...(unusable.size > 0 && { unusable }),
+				...(incomplete.size > 0 && { incomplete }),
+			};
 		}
 	};
 
-	const applyAdditions = (): Promise<ApplyResult> =>
+	const applyAdditions = (except: ReadonlySet<string> = new Set()): Promise<ApplyResult> =>
 		perform((sets) => {
 			const work = newWork();
 			for (const name of unsettled) {
+				if (except.has(name) && sets.has(name)) continue;
 				const spec = wanted.get(name);
 				if (spec !== undefined) planAddition(sets, name, spec, work);
 			}
@@ -306,10 +320,11 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		return used;
 	};
 
-	const removeMembers = async (): Promise<ApplyResult> => {
+	const removeMembers = async (only?: ReadonlySet<string>): Promise<ApplyResult> => {
 		const result = await perform((sets) => {
 			const work = newWork();
-			for (const name of unsettled) {
+			for (const name of only ?? unsettled) {
+				if (!unsettled.has(name)) continue;
 				const [kept, spec] = [sets.get(name), wanted.get(name)];
 				if (kept !== undefined && spec !== undefined) planRemoval(name, kept, spec, work);
 			}
@@ -385,8 +400,8 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			}
 			wanted = sets;
 		},
-		applyAdditions: () => serial(applyAdditions),
-		removeMembers: () => serial(removeMembers),
+		applyAdditions: (except) => serial(() => applyAdditions(except)),
+		removeMembers: (only) => serial(() => removeMembers(only)),
 		applyRemovals: () => serial(applyRemovals),
 		resync: () => serial(resync),
 		remove: () => serial(remove),

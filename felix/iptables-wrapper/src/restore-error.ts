@@ -42,6 +42,12 @@ const adviceOf = (stderr: string): string => {
 	return 'Correct the rule, or check that the kernel has the modules it needs.';
 };
 
+/** The rule in a line of a restore's input. */
+export const ruleOf = (table: string, line: string): Pick<ToolError, 'rule'> => {
+	const match = /^-(?:A|I) (\S+) (?:\d+ )?(.*)$/.exec(line);
+	return match === null ? {} : { rule: { table, chain: match[1] as string, body: match[2] as string } };
+};
+
 export type RestoreFailure = {
 	readonly error: ToolError;
 	/** Tables whose COMMIT came before the failure, so that they were written. */
@@ -82,6 +88,7 @@ export const explainRestore = (tool: string, input: string, result: Result): Res
 			message: `${tool} refused ${what}: ${reason}. Nothing of that table was changed. ${adviceOf(result.stderr)}`,
 			code: result.code,
 			stderr: result.stderr,
+			...(named && table !== undefined && ruleOf(table, text)),
 		},
 		committed,
 		table: given === undefined ? undefined : table,

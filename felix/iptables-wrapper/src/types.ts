@@ -16,6 +16,8 @@ export type ToolError = {
 	readonly message: string;
 	readonly code: number;
 	readonly stderr: string;
+	/** The rule that was refused, where one is known. */
+	readonly rule?: { readonly table: string; readonly chain: string; readonly body: string };
 };
 
 /** A rule that leads from a chain that is not ours into one that is; its text is a rule body like those of chains. */
@@ -43,6 +45,12 @@ export type ApplyResult = {
 	/** `TABLE CHAIN` of chains written or deleted, `TABLE CHAIN hook` of hooks put back. Empty: nothing was to do. */
 	readonly changed: readonly string[];
 	readonly error?: ToolError;
+	/** Sets that are not there, or are another's under a name of ours: no rule may rest on them. With the reason. */
+	readonly unusable?: ReadonlyMap<string, string>;
+	/** Sets that lack members they should have. With the reason. */
+	readonly incomplete?: ReadonlyMap<string, string>;
+	/** Whether `error` says no more than these two, and everything else was written. */
+	readonly partial?: boolean;
 };
 
 /**
@@ -80,9 +88,10 @@ export type IpsetSpec = {
 export type Ipsets = {
 	/** Replaces what is wanted; no I/O. Costs work in proportion to the difference when the Set objects are the same. */
 	readonly want: (sets: ReadonlyMap<string, IpsetSpec>) => void;
-	readonly applyAdditions: () => Promise<ApplyResult>;
-	/** The first part of `applyRemovals`: the members, not the sets. After it all sets say what is wanted. */
-	readonly removeMembers: () => Promise<ApplyResult>;
+	/** `except`: sets that stay as they are for now, if they are there. */
+	readonly applyAdditions: (except?: ReadonlySet<string>) => Promise<ApplyResult>;
+	/** The first part of `applyRemovals`: the members, not the sets. `only`: of no other sets. */
+	readonly removeMembers: (only?: ReadonlySet<string>) => Promise<ApplyResult>;
 	readonly applyRemovals: () => Promise<ApplyResult>;
 	readonly resync: () => Promise<{ readonly drifted: readonly string[]; readonly error?: ToolError }>;
 	readonly remove: () => Promise<ToolError | undefined>;
