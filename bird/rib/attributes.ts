@@ -25,10 +25,37 @@ export const attributesKey = (a: PathAttributes): string => {
 	return key;
 };
 
+const compactPath = (asPath: PathAttributes['asPath']): PathAttributes['asPath'] =>
+	asPath.map(({ type, asNumbers }) => ({ type, asNumbers: asNumbers.slice() }));
+
+/** The same, in half the memory: objects put together by spreading have room for properties they never get. */
+const compact = (a: PathAttributes): PathAttributes => {
+	const copy: { -readonly [K in keyof PathAttributes]: PathAttributes[K] } = {
+		origin: a.origin,
+		asPath: compactPath(a.asPath),
+	};
+	if (a.nextHop !== undefined) copy.nextHop = a.nextHop;
+	if (a.localPref !== undefined) copy.localPref = a.localPref;
+	if (a.med !== undefined) copy.med = a.med;
+	if (a.communities !== undefined) copy.communities = a.communities;
+	if (a.linkLocalNextHop !== undefined) copy.linkLocalNextHop = a.linkLocalNextHop;
+	if (a.atomicAggregate !== undefined) copy.atomicAggregate = a.atomicAggregate;
+	if (a.aggregator !== undefined) copy.aggregator = a.aggregator;
+	if (a.extendedCommunities !== undefined) copy.extendedCommunities = a.extendedCommunities;
+	if (a.largeCommunities !== undefined) copy.largeCommunities = a.largeCommunities;
+	if (a.originatorId !== undefined) copy.originatorId = a.originatorId;
+	if (a.clusterList !== undefined) copy.clusterList = a.clusterList;
+	if (a.onlyToCustomer !== undefined) copy.onlyToCustomer = a.onlyToCustomer;
+	if (a.unknown !== undefined) copy.unknown = a.unknown;
+	return copy;
+};
+
 export type Interner = {
 	/** The one object that stands for attributes equal to these. */
 	readonly intern: (attributes: PathAttributes) => PathAttributes;
 	readonly size: () => number;
+	/** Many may have come out of use: looks which, if the table is larger than `expected`. */
+	readonly shrink: (expected: number) => void;
 };
 
 const FIRST_SWEEP = 4096;
@@ -60,10 +87,13 @@ export const createInterner = (live: () => Iterable<PathAttributes>, swept: () =
 				return known;
 			}
 			if (table.size >= sweepAt) sweep();
-			table.set(key, attributes);
-			last = attributes;
-			return attributes;
+			last = compact(attributes);
+			table.set(key, last);
+			return last;
 		},
 		size: () => table.size,
+		shrink: (expected) => {
+			if (table.size > FIRST_SWEEP + expected) sweep();
+		},
 	};
 };

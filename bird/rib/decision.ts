@@ -25,6 +25,8 @@ export type Verdict = { readonly use: 'best' | 'multipath' | 'none'; readonly re
 export type DecisionProcess = {
 	readonly decide: Decide;
 	readonly usable: (path: Path) => boolean;
+	/** Attributes may have come out of use: what was worked out of them is forgotten. */
+	readonly forget: () => void;
 	/** For people. */
 	readonly why: (prefix: string, paths: readonly Path[]) => ReadonlyMap<Path, Verdict>;
 };
@@ -106,7 +108,8 @@ export const createDecision = ({
 	maximumPaths,
 	metricOf,
 }: DecisionOptions): DecisionProcess => {
-	const factsByAttributes = new WeakMap<PathAttributes, Facts>();
+	// No WeakMap: the garbage collector pays for each of its entries at every turn.
+	const factsByAttributes = new Map<PathAttributes, Facts>();
 	const ranks = new WeakMap<PathSource, Rank>();
 
 	const factsOf = (attributes: PathAttributes): Facts => {
@@ -268,7 +271,7 @@ export const createDecision = ({
 		return verdicts;
 	};
 
-	return { decide, why, usable };
+	return { decide, why, usable, forget: () => factsByAttributes.clear() };
 };
 
 export const createDecide = (options: DecisionOptions): Decide => createDecision(options).decide;

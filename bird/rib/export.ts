@@ -51,7 +51,8 @@ const rulesKey = ({ rules, peerAS }: RibPeer): string =>
 		? ''
 		: ` ${JSON.stringify(rules)}${rules.asOverride === true || rules.removePrivateAS === true ? ` ${peerAS}` : ''}`;
 
-type Cache = { 4: WeakMap<PathAttributes, PathAttributes>; 6: WeakMap<PathAttributes, PathAttributes> };
+/** No WeakMaps: the garbage collector pays for each of their entries at every turn. */
+type Cache = Readonly<Record<RibFamily, Map<PathAttributes, PathAttributes>>>;
 
 const nothing = (): undefined => undefined;
 const nowhere = (): readonly string[] => [];
@@ -70,7 +71,7 @@ export const createExporters = ({
 	const cacheOf = (key: string): Cache => {
 		let cache = classes.get(key);
 		if (cache === undefined) {
-			cache = { 4: new WeakMap(), 6: new WeakMap() };
+			cache = { 4: new Map(), 6: new Map() };
 			classes.set(key, cache);
 		}
 		return cache;
@@ -213,8 +214,8 @@ export const createExporters = ({
 		clear: () => {
 			sweeps++;
 			for (const cache of classes.values()) {
-				cache[4] = new WeakMap();
-				cache[6] = new WeakMap();
+				cache[4].clear();
+				cache[6].clear();
 			}
 		},
 	};

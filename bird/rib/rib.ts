@@ -66,6 +66,8 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 	const interfacesOf = (nextHop: string | undefined): readonly string[] => interfaces.get(nextHop ?? '') ?? [];
 	const filters = createFilters();
 	let nextHopSet: ReadonlySet<string> | undefined;
+	/** Attributes of theirs may be in nobody's use any more. */
+	let peersGone = false;
 
 	const decision = createDecision({
 		asNumber,
@@ -88,7 +90,10 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			yield* peer.in.told();
 		}
 	}
-	const interner = createInterner(liveAttributes, () => exporters.clear());
+	const interner = createInterner(liveAttributes, () => {
+		exporters.clear();
+		decision.forget();
+	});
 	const exporters = createExporters({
 		asNumber,
 		intern: interner.intern,
@@ -211,6 +216,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			for (const family of families) peer.in.clear(family, () => true);
 			peers.delete(name);
 			nextHopSet = undefined;
+			peersGone = true;
 		},
 
 		setLocal: (prefixes, communities = {}) => {
@@ -260,7 +266,14 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			return nextHopSet;
 		},
 
-		takeDecisions: locRib.take,
+		takeDecisions: (limit) => {
+			const taken = locRib.take(limit);
+			if (peersGone && !locRib.inPortions()) {
+				peersGone = false;
+				interner.shrink(2 * entries.size);
+			}
+			return taken;
+		},
 		undecided: locRib.inPortions,
 
 		startSending: (name) => {

@@ -81,11 +81,10 @@ const asConnection = (socket: Socket): Connection => {
 		},
 		send: (messages) => {
 			if (done || socket.destroyed || !socket.writable) return true;
-			socket.cork();
-			let room = true;
-			for (const message of messages) room = socket.write(message);
-			socket.uncork();
-			return room;
+			const [first] = messages;
+			if (first === undefined) return true;
+			// One after the other each would cost a request to libuv, and there may be thousands.
+			return socket.write(messages.length === 1 ? first : Buffer.concat(messages));
 		},
 		rekey: (password) => {
 			const fd = descriptor();

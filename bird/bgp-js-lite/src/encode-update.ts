@@ -50,6 +50,13 @@ const setU16 = (buffer: Uint8Array, at: number, value: number): void => {
 	buffer[at + 1] = value;
 };
 
+/** Messages are put together here and copied out: most are far shorter than they may be. */
+let scratch = new Uint8Array(0);
+const roomFor = (length: number): Uint8Array => {
+	if (scratch.length < length) scratch = new Uint8Array(length);
+	return scratch;
+};
+
 /**
  * Whole messages, in the order to be sent; none when there is nothing to say. Withdrawals come first; no message has them
  * and announcements, or prefixes in two fields (RFC 7606 §5.1). Attributes that leave no room for a prefix cannot be announced
@@ -74,7 +81,7 @@ export const encodeUpdates = (update: UpdateToEncode, options: CodecOptions): Ui
 	const overhead = (attributes?.length ?? 0) + (mpReach?.length ?? 0);
 
 	// Room behind the end for the one prefix that turns out not to fit.
-	const buffer = new Uint8Array(maxMessageLength + MAX_NLRI_LENGTH + 16);
+	const buffer = roomFor(maxMessageLength + MAX_NLRI_LENGTH + 16);
 	/** Writes prefixes from `at` on while they end within `limit`; returns where they end. */
 	const pack = (pending: Pending, at: number, limit: number): number => {
 		const { nlri, family } = pending;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { buildProgram, nodeOptions } from '../../../src/image/context.ts';
+import { birdOptions } from '../../../src/image/node-options.ts';
 import { inNetns } from '../../../src/kernel/netns.ts';
 
 export const speakerAS = 65000;
@@ -25,9 +26,9 @@ export type Speaker = {
 	readonly start: (setting: Setting) => Promise<readonly ChildProcess[]>;
 };
 
-const run = (netns: string, file: string, args: readonly string[]): ChildProcess => {
+const run = (netns: string, file: string, args: readonly string[], env = process.env): ChildProcess => {
 	const stdio = process.env.SHOW_LOGS === undefined ? 'ignore' : 'inherit';
-	return inNetns(`/run/netns/${netns}`, () => spawn(file, args, { stdio: ['ignore', stdio, stdio] }));
+	return inNetns(`/run/netns/${netns}`, () => spawn(file, args, { env, stdio: ['ignore', stdio, stdio] }));
 };
 
 const bird: Speaker = {
@@ -127,7 +128,7 @@ const objects = (neighbours: readonly Neighbour[]): readonly object[] => [
 	})),
 ];
 
-const manx = (name: string, argv: readonly string[]): Speaker => ({
+const manx = (name: string, argv: readonly string[], env = process.env): Speaker => ({
 	name,
 	fib: true,
 	start: async ({ netns, folder, neighbours }) => {
@@ -142,7 +143,7 @@ const manx = (name: string, argv: readonly string[]): Speaker => ({
 		const config = join(folder, 'bird.yaml');
 		const settings = { nodeName: 'bench', datastore: { kind: 'directory', path }, runDir: join(folder, 'run') };
 		writeFileSync(config, stringify({ ...settings, metricsAddress: '', logLevel: 'warn' }));
-		return [run(netns, process.execPath, [...argv, 'bird', '--config', config])];
+		return [run(netns, process.execPath, [...argv, 'bird', '--config', config], env)];
 	},
 });
 
@@ -153,7 +154,8 @@ const bundle = join(root, 'node_modules', `.manx-bench-${process.pid}`);
 export const manxAsShipped = async (): Promise<Speaker> => {
 	await buildProgram(bundle);
 	const profile = process.env.NODE_ARGS?.split(' ') ?? [];
-	return manx('manx', [...nodeOptions, ...profile, join(bundle, 'main.js')]);
+	const argv = [...nodeOptions, ...birdOptions, ...profile, join(bundle, 'main.js')];
+	return manx('manx', argv, { ...process.env, MALLOC_ARENA_MAX: '1' });
 };
 export const removeBundle = (): void => rmSync(bundle, { recursive: true, force: true });
 
