@@ -29,7 +29,8 @@ export const forwardFindings = (save: string, accept: string): readonly HostFind
 	const rules = filter?.get('FORWARD')?.rules.map(({ text }) => text) ?? [];
 	const end = findEnd(rules, (chain) => filter?.get(chain)?.rules.map(({ text }) => text) ?? []);
 	const ours = rules.findIndex((text) => targetOf(text) === accept);
-	if (end < 0 || (ours >= 0 && ours < end)) return [];
+	// Before ours is there, which is not for long, nothing can be said.
+	if (end < 0 || ours < 0 || ours < end) return [];
 	const { who, fix } = ufwOrOther(targetOf(rules[end] as string));
 	return [
 		{

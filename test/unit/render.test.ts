@@ -211,3 +211,12 @@ test('static sets: of the family, hosts without a length, /0 in halves', () => {
 		],
 	);
 });
+
+test('our accept is the last rule of FORWARD, or stands before a final reject by setting', () => {
+	const position = (acceptBeforeReject?: boolean): string | undefined => {
+		const settings = { masquerade: true, ...(acceptBeforeReject !== undefined && { acceptBeforeReject }) };
+		return renderRuleset({ family: 4, policy: state([]), settings }).hooks.find(({ rule }) => rule === '-j MANX-ACCEPT')
+			?.position;
+	};
+	assert.deepEqual([position(), position(false), position(true)], ['append', 'append', 'before-reject']);
+});
