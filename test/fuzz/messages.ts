@@ -1,4 +1,5 @@
 import { bytes } from '../abuse/build.ts';
+import { captures } from '../unit/bgp-captures.ts';
 import type { Random } from './random.ts';
 
 /** Messages for the fuzzer: made by a grammar that knows where errors hide, and captures of other speakers with bytes changed. */
@@ -11,19 +12,8 @@ export type Dialect = {
 	readonly maxMessageLength: number;
 };
 
-/** UPDATE bodies as BIRD 2.0.12, FRR 8.4 and GoBGP 3.10 sent them. */
-const captures: readonly Uint8Array[] = [
-	`00000035400101004002060201fa56ea01400304c0000201c00804fde90007c010080002fde900000009c0200c0000fde900000001000000021
-	00a01`,
-	'00000033900e002200020110fd000000000000000000000000000001002120010db80030fd0100000000400101004002060201fa56ea01',
-	`0000008a900e002d0002011000000000000000000000ffffc0000201002ffd020000000080fd03000000000000000000000000000140010101
-	5002001c0204fa56ea010000fdeafa56ea090000000701020000000800000009400600c00708fa56ea090a090909c00804fdea0001c0200c
-	0000fdea0000000300000004c010080002fdea00000064e06303010203`,
-	'0000002c400101024002060201fa56ea01800e1c00020110fd0000000000000000000000000000010030fd0500000000',
-	'00000006800f03000201',
-	'00000000',
-	'0004180a0101100000',
-].map(bytes);
+/** Of other speakers, and the simplest there are. */
+const sources: readonly Uint8Array[] = [...Object.values(captures), '00000000', '0004180a0101100000'].map(bytes);
 
 const frame = (type: number, body: ArrayLike<number>): Uint8Array => {
 	const whole = new Uint8Array(19 + body.length);
@@ -203,6 +193,6 @@ const other = (random: Random): Uint8Array => {
 export const randomMessage = (random: Random, dialect: Dialect): Uint8Array => {
 	const kind = random.int(20);
 	if (kind < 16) return grammar(random, dialect);
-	if (kind < 19) return changed(random, random.pick(captures));
+	if (kind < 19) return changed(random, random.pick(sources));
 	return other(random);
 };

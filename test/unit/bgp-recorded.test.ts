@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { UpdateMessage } from 'bgp-js-lite';
+import { captures } from './bgp-captures.ts';
 import { decodeWhole, EBGP, message } from './bgp-hex.ts';
 
 const opens: readonly (readonly [name: string, body: string, holdTime: number, capabilities: readonly number[]])[] = [
@@ -47,8 +48,7 @@ const own = { type: 'sequence', asNumbers: [4200000001] } as const;
 const updates: readonly (readonly [name: string, body: string, value: Omit<UpdateMessage, 'type' | 'withdrawn'>])[] = [
 	[
 		'BIRD, IPv4 with three kinds of communities',
-		`00000035400101004002060201fa56ea01400304c0000201c00804fde90007c010080002fde900000009c0200c0000fde9000000010000
-		0002100a01`,
+		captures.birdIpv4,
 		{
 			announced: [{ afi: 1, safi: 1, nlri: [{ prefix: '10.1.0.0/16' }], nextHop: '192.0.2.1' }],
 			attributes: {
@@ -62,7 +62,7 @@ const updates: readonly (readonly [name: string, body: string, value: Omit<Updat
 	],
 	[
 		'BIRD, IPv6',
-		`00000033900e002200020110fd000000000000000000000000000001002120010db80030fd0100000000400101004002060201fa56ea01`,
+		captures.birdIpv6,
 		{
 			announced: [
 				{
@@ -77,9 +77,7 @@ const updates: readonly (readonly [name: string, body: string, value: Omit<Updat
 	],
 	[
 		'FRR, IPv6 over IPv4, everything passed on, an extended length where none is needed',
-		`0000008a900e002d0002011000000000000000000000ffffc0000201002ffd020000000080fd03000000000000000000000000000140010101
-		5002001c0204fa56ea010000fdeafa56ea090000000701020000000800000009400600c00708fa56ea090a090909c00804fdea0001c0200c
-		0000fdea0000000300000004c010080002fdea00000064e06303010203`,
+		captures.frrIpv6,
 		{
 			announced: [
 				{
@@ -106,13 +104,13 @@ const updates: readonly (readonly [name: string, body: string, value: Omit<Updat
 	],
 	[
 		'GoBGP, MP_REACH_NLRI last',
-		'0000002c400101024002060201fa56ea01800e1c00020110fd0000000000000000000000000000010030fd0500000000',
+		captures.gobgpIpv6,
 		{
 			announced: [{ afi: 2, safi: 1, nlri: [{ prefix: 'fd05::/48' }], nextHop: 'fd00::1' }],
 			attributes: { origin: 'incomplete', asPath: [own] },
 		},
 	],
-	['BIRD, End-of-RIB', '00000006800f03000201', { announced: [], endOfRib: { afi: 2, safi: 1 } }],
+	['BIRD, End-of-RIB', captures.birdEndOfRib, { announced: [], endOfRib: { afi: 2, safi: 1 } }],
 ];
 for (const [name, body, value] of updates) {
 	test(`an UPDATE of ${name}`, () => {
