@@ -8,7 +8,7 @@ import { table } from '../lab/table.ts';
  * something keeps this node from doing its work, and lists what.
  */
 
-type Problem = { readonly object: string; readonly field: string; readonly reason: string };
+type Problem = { readonly object: string; readonly field: string; readonly reason: string; readonly code?: string };
 type Session = {
 	readonly name: string;
 	readonly address: string;
@@ -69,7 +69,9 @@ const ask = (socketPath: string): Promise<DaemonStatus | string> =>
 		outgoing.end();
 	});
 
-const sentence = ({ object, field, reason }: Problem): string => [object, field, reason].filter(Boolean).join(' ');
+/** The code is the word to look up in the documentation. */
+const sentence = ({ object, field, reason, code }: Problem): string =>
+	[object, field, reason, code && `[${code}]`].filter(Boolean).join(' ');
 
 /** What keeps the node from doing its work, in words. */
 export const degradations = (answers: Answers): readonly string[] =>
