@@ -52,6 +52,10 @@ const prefSrcOf = ({ addresses: { ipv4, ipv6 } }: SpeakerConfig): { 4?: string; 
 	...(ipv6 && { 6: ipv6 }),
 });
 
+/** Of the routers that are reached by one. */
+const gatewaysOf = ({ reachable = [] }: SpeakerConfig): ReadonlyMap<string, string> =>
+	new Map(reachable.map(({ prefix, via }) => [prefix.slice(0, prefix.indexOf('/')), via]));
+
 /** What RIB and speaker are built upon and cannot change while they run. */
 const sameFoundation = (a: SpeakerConfig, b: SpeakerConfig): boolean =>
 	a.asNumber === b.asNumber &&
@@ -75,6 +79,8 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 	const build = (): void => {
 		const { asNumber, routerId, maximumPaths } = config;
 		fib = createFib({ kernel, log: log.child({ part: 'fib' }), prefSrc: prefSrcOf(config), maximumPaths });
+		fib.setIgnoredInterfaces(config.ignoredInterfaces ?? []);
+		fib.setGateways(gatewaysOf(config));
 		rib = createRib({
 			asNumber,
 			maximumPaths,
@@ -116,6 +122,8 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 				config = next;
 				if (sameFoundation(before, next)) {
 					fib.setPrefSrc(prefSrcOf(next));
+					fib.setIgnoredInterfaces(next.ignoredInterfaces ?? []);
+					fib.setGateways(gatewaysOf(next));
 					speaker.update(next);
 					return;
 				}

@@ -135,8 +135,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		const nextHops = rib.nextHops();
 		if (nextHops === watched) return;
 		watched = nextHops;
-		fib.watchNextHops(nextHops, (nextHop, metric) => {
-			rib.setNextHop(nextHop, metric);
+		fib.watchNextHops(nextHops, (nextHop, metric, interfaces) => {
+			rib.setNextHop(nextHop, metric, interfaces);
 			schedule();
 		});
 	};

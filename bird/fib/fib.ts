@@ -1,8 +1,9 @@
 import { type KernelEvent, type NextHop, owners, type Route } from '../../src/kernel/kernel.ts';
 import { familyOf } from '../../src/net/ip.ts';
+import { globMatcher } from '../policy/evaluate.ts';
 import type { Decision } from '../rib/types.ts';
 import { createKernelView, type Touched } from './kernel-view.ts';
-import { type Change, createResolver } from './resolver.ts';
+import { type Change, createResolver, type Resolved } from './resolver.ts';
 import { createRouteWriter } from './route-writer.ts';
 import type { Fib, FibOptions, NextHopListener, PrefSrc, Timers } from './types.ts';
 
@@ -26,11 +27,21 @@ const wallTimers: Timers = {
 	clear: (timer) => clearTimeout(timer as NodeJS.Timeout | undefined),
 };
 
+const devsOf = (resolved: Resolved | undefined): readonly string[] =>
+	[...new Set(resolved?.hops.flatMap(({ dev }) => dev ?? []))].sort();
+
 export const createFib = (options: FibOptions): Fib => {
 	const { kernel, log, maximumPaths, resyncSeconds = DEFAULT_RESYNC_SECONDS, timers = wallTimers } = options;
 	const routes = kernel.routes(own);
 	const view = createKernelView(own.protocol);
-	const resolver = createResolver(view, maximumPaths);
+	let ignored: readonly ((dev: string) => boolean)[] = [];
+	let gateways: ReadonlyMap<string, string> = new Map();
+	const resolver = createResolver(
+		view,
+		maximumPaths,
+		(dev) => ignored.some((matches) => matches(dev)),
+		(nextHop) => gateways.get(nextHop),
+	);
 	const decisions = new Map<string, Decision>();
 	const withheld = new Set<string>();
 	const unreachable = new Set<string>();
@@ -123,6 +134,11 @@ export const createFib = (options: FibOptions): Fib => {
 		for (const listener of [...felixListeners]) listener();
 	};
 
+	const tellNextHop = (nextHop: string): void => {
+		const resolved = resolver.resolve(nextHop);
+		onNextHop(nextHop, resolved?.metric, devsOf(resolved));
+	};
+
 	const follow = (changes: readonly Change[]): void => {
 		if (changes.length === 0) return;
 		const moved = new Set(changes.map((change) => change.nextHop));
@@ -131,7 +147,8 @@ export const createFib = (options: FibOptions): Fib => {
 		}
 		writer.kick();
 		for (const { nextHop, before, now } of changes) {
-			if (watched.has(nextHop) && before?.metric !== now?.metric) onNextHop(nextHop, now?.metric);
+			const same = before?.metric === now?.metric && String(devsOf(before)) === String(devsOf(now));
+			if (watched.has(nextHop) && !same) onNextHop(nextHop, now?.metric, devsOf(now));
 		}
 	};
 
@@ -234,7 +251,7 @@ export const createFib = (options: FibOptions): Fib => {
 			// With nothing there of an earlier run, what is withdrawn can only be of this one.
 			routes.sweep(found === 0);
 			routes.replace([]);
-			for (const nextHop of watched) onNextHop(nextHop, resolver.resolve(nextHop)?.metric);
+			for (const nextHop of watched) tellNextHop(nextHop);
 			for (const prefix of decisions.keys()) render(prefix);
 			writer.start();
 			periodic();
@@ -254,7 +271,7 @@ export const createFib = (options: FibOptions): Fib => {
 			resolver.keep(watched);
 			if (!loaded) return;
 			for (const nextHop of watched) {
-				if (!before.has(nextHop)) onChange(nextHop, resolver.resolve(nextHop)?.metric);
+				if (!before.has(nextHop)) tellNextHop(nextHop);
 			}
 		},
 		holds: (prefix) => routes.actual().has(prefix),
@@ -264,6 +281,14 @@ export const createFib = (options: FibOptions): Fib => {
 		onFelixChange: (callback) => {
 			felixListeners.add(callback);
 			return () => felixListeners.delete(callback);
+		},
+		setIgnoredInterfaces: (patterns) => {
+			ignored = patterns.map(globMatcher);
+			if (loaded) follow(resolver.refresh());
+		},
+		setGateways: (next) => {
+			gateways = next;
+			if (loaded) follow(resolver.refresh());
 		},
 		setPrefSrc: (next) => {
 			if (next[4] === prefSrc[4] && next[6] === prefSrc[6]) return;

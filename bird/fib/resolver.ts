@@ -7,6 +7,8 @@ import type { KernelView, Touched } from './kernel-view.ts';
  * route and not one of ours (a next hop must not be reached by what it made reachable). One step is enough: every
  * gateway in the kernel is itself on a link (fib_check_nh in net/ipv4/fib_semantics.c).
  *
+ * Where a gateway to it is configured, that one is looked for in its stead.
+ *
  * A link-local next hop is reached by the interface it comes with (`fe80::1%eth0`). One without, or an address of this
  * node, cannot be used.
  */
@@ -44,7 +46,12 @@ const textOf = (resolved: Resolved | undefined): string =>
 
 type Followed = { resolved: Resolved | undefined; text: string; devs: readonly string[] };
 
-export const createResolver = (view: KernelView, maximumPaths: number): Resolver => {
+export const createResolver = (
+	view: KernelView,
+	maximumPaths: number,
+	isIgnored: (dev: string) => boolean = () => false,
+	gatewayOf: (nextHop: string) => string | undefined = () => undefined,
+): Resolver => {
 	const followed = new Map<string, Followed>();
 
 	const onLink = (via: string, dev: string): Followed => {
@@ -53,6 +60,11 @@ export const createResolver = (view: KernelView, maximumPaths: number): Resolver
 	};
 
 	const look = (nextHop: string): Followed => {
+		const gateway = gatewayOf(nextHop);
+		return gateway === undefined ? lookUp(nextHop) : lookUp(gateway);
+	};
+
+	const lookUp = (nextHop: string): Followed => {
 		const zone = nextHop.indexOf('%');
 		if (zone >= 0) return onLink(nextHop.slice(0, zone), nextHop.slice(zone + 1));
 		const address = parseAddress(nextHop);
@@ -65,7 +77,7 @@ export const createResolver = (view: KernelView, maximumPaths: number): Resolver
 			for (const { via, dev, onlink, weight } of route.nextHops) {
 				if (dev === undefined) continue;
 				devs.push(dev);
-				if (!view.usable(dev) || hops.length >= maximumPaths) continue;
+				if (!view.usable(dev) || isIgnored(dev) || hops.length >= maximumPaths) continue;
 				connected &&= via === undefined;
 				hops.push({
 					via: via ?? nextHop,
@@ -89,7 +101,7 @@ export const createResolver = (view: KernelView, maximumPaths: number): Resolver
 		const prefixes = touched.prefixes.map(parseCidr).filter((cidr) => cidr !== undefined);
 		return (nextHop, entry) => {
 			if (entry.devs.some((dev) => touched.devs.includes(dev))) return true;
-			const address = parseAddress(nextHop);
+			const address = parseAddress(gatewayOf(nextHop) ?? nextHop);
 			return address !== undefined && prefixes.some((prefix) => contains(prefix, address));
 		};
 	};

@@ -42,7 +42,8 @@ export type FibStatus = {
 	readonly converged: boolean;
 };
 
-export type NextHopListener = (nextHop: string, metric: number | undefined) => void;
+/** `interfaces`: those it is reached by, sorted. */
+export type NextHopListener = (nextHop: string, metric: number | undefined, interfaces?: readonly string[]) => void;
 
 export type Fib = {
 	/** What the RIB decided; undefined: no path any more. Local and unreachable ones are not installed. */
@@ -68,8 +69,12 @@ export type Fib = {
 	readonly felixHosts: () => readonly string[];
 	/** Calls back when an answer of `felixHolds` or `felixHosts` changed; returns how to stop that. */
 	readonly onFelixChange: (callback: () => void) => () => void;
+	/** Next hops that are reached by a gateway, whatever the kernel says of them. */
+	readonly setGateways: (gateways: ReadonlyMap<string, string>) => void;
 	/** New preferred sources; routes are rewritten in place. */
 	readonly setPrefSrc: (prefSrc: PrefSrc) => void;
+	/** Interfaces whose routes lead to no next hop; `*` stands for any characters. */
+	readonly setIgnoredInterfaces: (patterns: readonly string[]) => void;
 	/** Returns when everything handed over is in the kernel, or refused by it; waits for `start`. */
 	readonly flush: () => Promise<void>;
 	/**

@@ -64,7 +64,8 @@ const prefixMatcher = (match: PrefixMatch, family: Family): ((prefix: Cidr) => b
 	};
 };
 
-const globMatcher = (pattern: string): ((text: string) => boolean) => {
+/** `*` stands for any characters, `?` for one. */
+export const globMatcher = (pattern: string): ((text: string) => boolean) => {
 	const source = pattern
 		.replace(/[.+^${}()|[\]\\]/g, '\\$&')
 		.replaceAll('*', '.*')

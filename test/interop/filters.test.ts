@@ -86,6 +86,45 @@ describe('filters with BIRD', () => {
 		assert.equal((await ours.status()).sessions[0]?.since, since, 'the session stayed up');
 	});
 
+	it('the interface of the next hop counts, and one that is ignored leads to none', async () => {
+		bird = startBirdRouter(wire);
+		const [four] = prefixes.router;
+		const only = (name: string): Filter => filter([{ interface: name }, { action: 'Reject' }]);
+		const ours = wire.speaker(speakerConfig(routerPeer({ importFilter: only('eth*') })));
+		await until('by eth0', learnt(four));
+		const since = (await ours.status()).sessions[0]?.since;
+		ours.update(speakerConfig(routerPeer({ importFilter: only('wan*') })));
+		await until('not by another', async () => !(await learnt(four)()));
+		ours.update(speakerConfig());
+		await until('by any', learnt(four));
+		ours.update(speakerConfig(routerPeer(), { ignoredInterfaces: ['eth0'] }));
+		await until('ignored', async () => !(await learnt(four)()));
+		ours.update(speakerConfig());
+		await until('not ignored', learnt(four));
+		assert.equal((await ours.status()).sessions[0]?.since, since, 'the session stayed up');
+	});
+
+	it('a peer that no route leads to is reached by its gateway', async () => {
+		// The router's address on its loopback: only the route that is asked for leads there.
+		await wire.ip(wire.router, 'address add 203.0.113.1/32 dev lo');
+		bird = startBirdRouter(wire, {
+			body: `local 203.0.113.1 as 65000;
+			neighbor 192.0.2.1 as 64512;
+			multihop 2;
+			ipv4 { import all; export where source = RTS_STATIC; };`,
+		});
+		const peer = routerPeer({ address: '203.0.113.1' });
+		const reachable = [{ prefix: '203.0.113.1/32', via: '192.0.2.2' }];
+		const ours = wire.speaker(speakerConfig(peer, { reachable }));
+		await until('the session', () => bird.established());
+		await until('its route', learnt(prefixes.router[0]));
+		await until('our routes', has(prefixes.node[0]));
+		assert.ok(await hasNot('203.0.113.1/32')(), 'the route to it is told to nobody');
+		assert.ok(await learnt('203.0.113.1')());
+		ours.update(speakerConfig(routerPeer()));
+		await until('the route is gone', async () => !(await learnt('203.0.113.1')()));
+	});
+
 	it("own prefixes carry their communities, addresses of Services need no route of the kernel's", async () => {
 		bird = startBirdRouter(wire);
 		const config = speakerConfig();

@@ -205,7 +205,7 @@ test('fib: a route to a next hop may come later, change and go', async () => {
 	const heard: unknown[] = [];
 	await fib.start();
 	fib.converged();
-	fib.watchNextHops(['203.0.113.1'], (...each) => heard.push(each));
+	fib.watchNextHops(['203.0.113.1'], (nextHop, metric) => heard.push([nextHop, metric]));
 	fib.update(new Map([decision('10.244.2.0/24', '203.0.113.1')]));
 	await fib.flush();
 	assert.equal(own().size, 0);

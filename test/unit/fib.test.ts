@@ -167,7 +167,7 @@ test('fib: next hops resolve by the longest prefix, never by a default route, ou
 test('fib: next hops watched before the start are told of by it', async () => {
 	const { fib } = world();
 	const heard: unknown[] = [];
-	fib.watchNextHops(['192.0.2.1'], (...each) => heard.push(each));
+	fib.watchNextHops(['192.0.2.1'], (nextHop, metric) => heard.push([nextHop, metric]));
 	assert.deepEqual(heard, []);
 	await fib.start();
 	assert.deepEqual(heard, [['192.0.2.1', 0]]);
@@ -178,7 +178,7 @@ test('fib: a link that goes down takes its next hops along, and brings them back
 	const heard: unknown[] = [];
 	await fib.start();
 	fib.converged();
-	fib.watchNextHops(['192.0.2.1', '198.51.100.1'], (...each) => heard.push(each));
+	fib.watchNextHops(['192.0.2.1', '198.51.100.1'], (nextHop, metric) => heard.push([nextHop, metric]));
 	fib.update(new Map([decision('10.1.0.0/24', '192.0.2.1', '198.51.100.1'), decision('10.2.0.0/24', '192.0.2.1')]));
 	await fib.flush();
 	heard.length = 0;
@@ -207,7 +207,7 @@ test('fib: a route that comes or goes moves only the next hops in it', async () 
 	const { fib, kernel } = world();
 	const heard: unknown[] = [];
 	await fib.start();
-	fib.watchNextHops(['192.0.2.1', '203.0.113.1'], (...each) => heard.push(each));
+	fib.watchNextHops(['192.0.2.1', '203.0.113.1'], (nextHop, metric) => heard.push([nextHop, metric]));
 	heard.length = 0;
 	const route = via('203.0.113.0/24', '192.0.2.7', 'eth0', 9);
 	kernel.setRoute(route);
@@ -219,7 +219,7 @@ test('fib: a route that comes or goes moves only the next hops in it', async () 
 	]);
 });
 
-test('fib: a gateway that changes while the metric stays rewrites the routes without a word to the RIB', async () => {
+test('fib: a gateway that changes while the metric stays rewrites the routes, and the RIB hears of the interface', async () => {
 	const { fib, kernel, timers } = world([via('203.0.113.0/24', '192.0.2.7', 'eth0', 9)]);
 	const heard: unknown[] = [];
 	await fib.start();
@@ -229,7 +229,7 @@ test('fib: a gateway that changes while the metric stays rewrites the routes wit
 	heard.length = 0;
 	kernel.setRoute(via('203.0.113.0/24', '198.51.100.7', 'eth1', 9));
 	await until(() => kernel.own()[0]?.nextHops[0]?.via === '198.51.100.7', 'new gateway', timers);
-	assert.deepEqual(heard, []);
+	assert.deepEqual(heard, [['203.0.113.1', 10, ['eth1']]]);
 });
 
 test('fib: the last run is kept, counted, and swept only when converged', async () => {
@@ -396,4 +396,20 @@ test('fib: what felix wants announced beside its networks: single addresses, on 
 	kernel.removeRoute(pod);
 	assert.deepEqual(told, [['10.244.9.7/32'], []]);
 	assert.equal(fib.felixHolds('10.244.9.7/32'), false);
+});
+
+test('fib: no next hop is reached by an interface that is ignored, from the moment on that it is', async () => {
+	const { fib } = world();
+	const heard: unknown[] = [];
+	await fib.start();
+	fib.watchNextHops(['192.0.2.1', '198.51.100.1'], (...each) => heard.push(each));
+	assert.deepEqual(heard, [
+		['192.0.2.1', 0, ['eth0']],
+		['198.51.100.1', 0, ['eth1']],
+	]);
+	heard.length = 0;
+	fib.setIgnoredInterfaces(['*1']);
+	assert.deepEqual(heard, [['198.51.100.1', undefined, []]]);
+	fib.setIgnoredInterfaces([]);
+	assert.deepEqual(heard.at(-1), ['198.51.100.1', 0, ['eth1']]);
 });
