@@ -1,48 +1,15 @@
+import type { RouteRule } from '../../src/net/route-rule.ts';
+
 /**
  * Filters of one session as values: made by src/daemon of BGPFilter objects, judged by evaluate.ts. Rules are looked at in
  * order, the first that matches decides; what none matches is left to what the session says otherwise.
  */
 
-/** `minLength` is the CIDR's own and `maxLength` that of a host unless given; a Not turns the whole around. */
-export type PrefixMatch = {
-	/** Canonical. */
-	readonly cidr: string;
-	readonly operator: 'Equal' | 'NotEqual' | 'In' | 'NotIn';
-	readonly minLength?: number;
-	readonly maxLength?: number;
-};
+export type { PrefixMatch, RouteOperation as Operation } from '../../src/net/route-rule.ts';
 
-/** Communities are `aa:nn` (RFC 1997) or `aa:nn:mm` (RFC 8092). */
-export type Operation =
-	| { readonly type: 'addCommunity'; readonly value: string }
-	| { readonly type: 'removeCommunity'; readonly value: string }
-	/** Instead of all there are, of both kinds. */
-	| { readonly type: 'setCommunities'; readonly values: readonly string[] }
-	/** The path then begins with these. */
-	| { readonly type: 'prependASPath'; readonly asNumbers: readonly number[] }
-	| { readonly type: 'setLocalPref'; readonly value: number }
-	| { readonly type: 'setMed'; readonly value: number }
-	| { readonly type: 'setNextHop'; readonly address: string }
-	| { readonly type: 'setPriority'; readonly value: number };
-
-export type Rule = {
+export type Rule = RouteRule & {
 	/** For people: object and field. */
 	readonly name: string;
-	/** All that is given must match. */
-	readonly prefix?: PrefixMatch;
-	/** Only what came from peers, not what is ours. */
-	readonly remoteOnly?: boolean;
-	/** Interface of the next hop; `*` stands for any characters, `?` for one. */
-	readonly interface?: string;
-	readonly peerType?: 'eBGP' | 'iBGP';
-	/** Each of them. */
-	readonly communities?: readonly string[];
-	/** What the path begins with. */
-	readonly asPathPrefix?: readonly number[];
-	readonly priority?: number;
-	readonly action: 'Accept' | 'Reject';
-	/** In order. */
-	readonly operations?: readonly Operation[];
 };
 
 export type Filter = { readonly 4: readonly Rule[]; readonly 6: readonly Rule[] };

@@ -1,36 +1,10 @@
 import { z } from 'zod';
 import { bitsOf, type Family, familyOf, parseCidr } from '../net/ip.ts';
+import type { RouteOperation, RouteRule } from '../net/route-rule.ts';
 import { asNumber, community, routerAddress } from './bgp-fields.ts';
 import { cidr, list, metadata } from './fields.ts';
 
 /** manx.dev/v1 BGPFilter: what a peer is believed, and told. The fields and their meaning are Calico's, and a few more. */
-
-export type BGPFilterOperation =
-	| { readonly type: 'addCommunity'; readonly value: string }
-	| { readonly type: 'removeCommunity'; readonly value: string }
-	| { readonly type: 'setCommunities'; readonly values: readonly string[] }
-	| { readonly type: 'prependASPath'; readonly asNumbers: readonly number[] }
-	| { readonly type: 'setLocalPref'; readonly value: number }
-	| { readonly type: 'setMed'; readonly value: number }
-	| { readonly type: 'setNextHop'; readonly address: string }
-	| { readonly type: 'setPriority'; readonly value: number };
-
-export type BGPFilterRule = {
-	readonly prefix?: {
-		readonly cidr: string;
-		readonly operator: 'Equal' | 'NotEqual' | 'In' | 'NotIn';
-		readonly minLength?: number;
-		readonly maxLength?: number;
-	};
-	readonly remoteOnly?: boolean;
-	readonly interface?: string;
-	readonly peerType?: 'eBGP' | 'iBGP';
-	readonly communities?: readonly string[];
-	readonly asPathPrefix?: readonly number[];
-	readonly priority?: number;
-	readonly action: 'Accept' | 'Reject';
-	readonly operations?: readonly BGPFilterOperation[];
-};
 
 const priority = z.int().min(1, 'must be 1 to 2147483646').max(2147483646, 'must be 1 to 2147483646');
 const u32 = z.int().min(0, 'must be 0 to 4294967295').max(4294967295, 'must be 0 to 4294967295');
@@ -46,10 +20,10 @@ const operation = z
 		setNextHop: z.strictObject({ address: routerAddress }).optional(),
 		setPriority: z.strictObject({ value: priority }).optional(),
 	})
-	.transform((given, context): BGPFilterOperation => {
+	.transform((given, context): RouteOperation => {
 		const { addCommunity, removeCommunity, setCommunities, prependASPath } = given;
 		const { setLocalPref, setMED, setNextHop, setPriority } = given;
-		const found: BGPFilterOperation[] = [];
+		const found: RouteOperation[] = [];
 		if (addCommunity) found.push({ type: 'addCommunity', ...addCommunity });
 		if (removeCommunity) found.push({ type: 'removeCommunity', ...removeCommunity });
 		if (setCommunities) found.push({ type: 'setCommunities', ...setCommunities });
@@ -86,7 +60,7 @@ const rule = (family: Family) => {
 			action: z.enum(['Accept', 'Reject']),
 			operations: z.array(operation).max(10, 'are more than 10').optional(),
 		})
-		.transform((given, context): BGPFilterRule => {
+		.transform((given, context): RouteRule => {
 			const { matchOperator, prefixLength, source, communities, action, operations = [] } = given;
 			const refuse = (path: string, message: string) => {
 				context.addIssue({ code: 'custom', path: [path], message });

@@ -1,6 +1,6 @@
+import type { RouteRule } from '../net/route-rule.ts';
 import type { Bfd } from './bfd.ts';
 import type { SecretKeyRef } from './bgp-fields.ts';
-import type { BGPFilterRule } from './bgp-filter.ts';
 import type { BgpSession } from './bgp-session.ts';
 
 /**
@@ -176,10 +176,10 @@ export type BGPFilter = {
 	readonly kind: 'BGPFilter';
 	readonly metadata: Metadata;
 	readonly spec: {
-		readonly importV4: readonly BGPFilterRule[];
-		readonly importV6: readonly BGPFilterRule[];
-		readonly exportV4: readonly BGPFilterRule[];
-		readonly exportV6: readonly BGPFilterRule[];
+		readonly importV4: readonly RouteRule[];
+		readonly importV6: readonly RouteRule[];
+		readonly exportV4: readonly RouteRule[];
+		readonly exportV6: readonly RouteRule[];
 	};
 };
 

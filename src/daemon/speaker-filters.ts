@@ -1,7 +1,7 @@
 import type { PeerConfig } from '../../bird/config.ts';
 import type { Filter, Rule } from '../../bird/policy/types.ts';
-import type { BGPFilterRule } from '../api/bgp-filter.ts';
 import type { BGPFilter } from '../api/objects.ts';
+import type { RouteRule } from '../net/route-rule.ts';
 
 /** BGPFilters that a BGPPeer names, in its order, as the filters of a session. Pure. */
 
@@ -17,7 +17,7 @@ export type SessionFilters = {
 	readonly missing: readonly string[];
 };
 
-const named = (name: string, list: string, rules: readonly BGPFilterRule[]): Rule[] =>
+const named = (name: string, list: string, rules: readonly RouteRule[]): Rule[] =>
 	rules.map((rule, i) => ({ name: `BGPFilter ${name} ${list}[${i}]`, ...rule }));
 
 /** Nobody knows what a filter that was never there was to keep out. */
