@@ -52,10 +52,11 @@ type Batch = {
 };
 
 const { EBADF } = constants.errno;
-const batchMessages = 512;
-const batchBytes = 131_072;
+/** How much goes into a datagram: for the other thread more, since each costs two changes between threads. */
+const small = { messages: 512, bytes: 131_072 } as const;
+const large = { messages: 2048, bytes: 196_608 } as const;
 /** From so many on another thread is worth its while. */
-const many = 2 * batchMessages;
+const many = 2 * small.messages;
 
 const answers = Buffer.allocUnsafeSlow(65_536);
 
@@ -89,13 +90,14 @@ export const createBatches = ({ fd, send, later }: BatchesPorts): Batches => {
 		encode: Encode<T>,
 		describe: (item: T) => string,
 		results: (KernelError | undefined)[],
+		limit: typeof small | typeof large,
 	): { readonly batch: Batch | undefined; readonly next: number } => {
 		writer.truncate(0);
 		const first = sequence;
 		const indexes: number[] = [];
 		let lastStart = 0;
 		let next = from;
-		while (next < items.length && indexes.length < batchMessages && writer.length() < batchBytes) {
+		while (next < items.length && indexes.length < limit.messages && writer.length() < limit.bytes) {
 			const item = items[next] as T;
 			const start = writer.length();
 			const refusal = encode(writer, item);
@@ -156,7 +158,7 @@ export const createBatches = ({ fd, send, later }: BatchesPorts): Batches => {
 		describe: (item: T) => string,
 		results: (KernelError | undefined)[],
 	): number => {
-		const { batch, next } = write(items, from, encode, describe, results);
+		const { batch, next } = write(items, from, encode, describe, results, small);
 		if (batch === undefined) return next;
 		pending.add(batch);
 		settle(batch, send(writer.buffer(), writer.length()));
@@ -171,7 +173,7 @@ export const createBatches = ({ fd, send, later }: BatchesPorts): Batches => {
 	): Promise<void> => {
 		let sent: Promise<void> = Promise.resolve();
 		for (let at = 0; at < items.length; ) {
-			const { batch, next } = write(items, at, encode, describe, results);
+			const { batch, next } = write(items, at, encode, describe, results, large);
 			at = next;
 			if (batch === undefined) continue;
 			const length = writer.length();

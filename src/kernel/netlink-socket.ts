@@ -32,7 +32,7 @@ export type NetlinkSocket = {
 		encode: Encode<T>,
 		describe: (item: T) => string,
 	) => Promise<KernelError | undefined>;
-	/** Sends a message for each item, up to 512 in a datagram, many in another thread; one result for each, in order. */
+	/** Sends a message for each item, hundreds in a datagram, many in another thread; one result for each, in order. */
 	readonly request: <T>(
 		items: readonly T[],
 		encode: Encode<T>,

@@ -35,7 +35,8 @@ export type Feed<V> = {
 	readonly doubtTagged: (tag: string) => void;
 };
 
-const chunk = 2048;
+/** Changes handed to a resource at a time. */
+const chunk = 8192;
 const isError = (outcome: Outcome): outcome is KernelError => typeof outcome === 'object';
 
 /** `settled` returns when all notifications sent so far have been fed in, so that no stale one is believed after. */

@@ -220,6 +220,8 @@ test('fib: a route to a next hop may come later, change and go', async () => {
 	assert.deepEqual(heard, [
 		['203.0.113.1', undefined],
 		['203.0.113.1', 8],
+		// By another interface.
+		['203.0.113.1', 8],
 		['203.0.113.1', undefined],
 	]);
 });
