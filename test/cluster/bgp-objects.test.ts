@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parseAllDocuments } from 'yaml';
@@ -14,10 +14,21 @@ import { createSecretSource } from '../../src/datastore/kubernetes/secrets.ts';
 import type { Logger } from '../../src/logging.ts';
 import { type DatastoreServer, poll, startDatastoreServer } from './datastore-server.ts';
 
-/** The CRDs as a real API server takes them, and what bird reads besides: EndpointSlices of an older version, Secrets. */
+/**
+ * The CRDs as a real API server takes them, and what bird reads and writes besides, by the account of the manifests: the status
+ * of objects, EndpointSlices of an older version, one Secret.
+ */
 
 const log: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => log };
 const manifest = join(import.meta.dirname, '../../manifests/manx.yaml');
+const places: Readonly<Record<string, string>> = {
+	ServiceAccount: '/api/v1/namespaces/kube-system/serviceaccounts',
+	ClusterRole: '/apis/rbac.authorization.k8s.io/v1/clusterroles',
+	ClusterRoleBinding: '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings',
+	Role: '/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/roles',
+	RoleBinding: '/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/rolebindings',
+	CustomResourceDefinition: '/apis/apiextensions.k8s.io/v1/customresourcedefinitions',
+};
 type Raw = {
 	readonly kind: string;
 	readonly spec: { readonly names: { readonly kind: string; readonly plural: string } };
@@ -30,17 +41,26 @@ describe('BGP objects on a real API server', { timeout: 240_000 }, () => {
 	before(async () => {
 		server = await startDatastoreServer();
 		for (const document of parseAllDocuments(readFileSync(manifest, 'utf8'))) {
-			const crd = document.toJS() as Raw;
-			if (crd.kind !== 'CustomResourceDefinition') continue;
-			const { code, body } = await server.api('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', crd);
+			const object = document.toJS() as Raw;
+			const place = places[object.kind];
+			if (place === undefined) continue;
+			const { code, body } = await server.api('POST', place, object);
 			assert.equal(code, 201, JSON.stringify(body));
-			const { kind, plural } = crd.spec.names;
+			if (object.kind !== 'CustomResourceDefinition') continue;
+			const { kind, plural } = object.spec.names;
 			plurals.set(kind, plural);
 			await poll(
 				`${kind} is served`,
 				async () => (await server.api('GET', `/apis/manx.dev/v1/${plural}`)).code === 200,
 			);
 		}
+	});
+	before(async () => {
+		const path = '/api/v1/namespaces/kube-system/serviceaccounts/manx/token';
+		const request = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} };
+		const { code, body } = await server.api('POST', path, request);
+		assert.equal(code, 201, JSON.stringify(body));
+		writeFileSync(server.tokenFile, (body.status as { token: string }).token);
 	});
 	after(() => server.stop());
 
@@ -224,12 +244,12 @@ describe('BGP objects on a real API server', { timeout: 240_000 }, () => {
 		const changed = (): void => {
 			changes++;
 		};
-		const source = createSecretSource({ api, namespace: 'default', log, clock, changed });
+		const source = createSecretSource({ api, namespace: 'kube-system', log, clock, changed });
 		source.follow(['bgp-passwords']);
 		assert.equal(source.get('bgp-passwords', 'tor').state, 'reading');
 		const answer = (): string => JSON.stringify(source.get('bgp-passwords', 'tor'));
 		await poll('it is known not to be there', () => /does not exist/.test(answer()));
-		const path = '/api/v1/namespaces/default/secrets';
+		const path = '/api/v1/namespaces/kube-system/secrets';
 		const secret = (name: string, value: string) => ({
 			apiVersion: 'v1',
 			kind: 'Secret',
@@ -249,6 +269,9 @@ describe('BGP objects on a real API server', { timeout: 240_000 }, () => {
 		await poll('its next value', () => /"second"/.test(answer()));
 		assert.match(JSON.stringify(source.get('bgp-passwords', 'other')), /has no key other/);
 		assert.ok(changes >= 3);
+		source.follow(['others']);
+		const refused = (): string => JSON.stringify(source.get('others', 'tor'));
+		await poll('no other one may be read', () => /cannot be read: .*forbidden/.test(refused()));
 		source.close();
 	});
 });
