@@ -78,6 +78,8 @@ export type FelixStatus = {
 
 /** The node's rules and sets tell nobody when they are changed: seconds between looks at them. */
 const rulesCheckSeconds = 3;
+/** How long iptables waits for the xtables lock before somebody is told; it is asked again. */
+const lockSeconds = 2;
 
 export const createFelix = ({
 	settings,
@@ -154,7 +156,7 @@ export const createFelix = ({
 		iptables = await chooseBackend(run, settings.iptablesBackend, log);
 		const { backend } = iptables;
 		const chainsOf = (family: Family) => {
-			const made = createChains({ family, backend, prefix: 'MANX-', run });
+			const made = createChains({ family, backend, prefix: 'MANX-', run, lockSeconds });
 			chains[family] = made;
 			return made;
 		};

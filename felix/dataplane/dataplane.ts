@@ -300,7 +300,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 			return found;
 		},
 		passes: () => ({ begun, succeeded }),
-		status: () => ({ routes: tables.figures(), lastError, refusals: writer.refusals() }),
+		status: () => ({ routes: tables.figures(), lastError: writer.waiting() ?? lastError, refusals: writer.refusals() }),
 		close: async () => {
 			closed = true;
 			for (const timer of timers) clearTimeout(timer);

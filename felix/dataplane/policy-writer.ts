@@ -21,6 +21,8 @@ export type PolicyWriter = {
 	readonly write: (wanted: Desired) => Promise<string | undefined>;
 	/** What is left out at present. */
 	readonly refusals: () => readonly Refusal[];
+	/** What is waited for, in words. */
+	readonly waiting: () => string | undefined;
 	/** In how many milliseconds to write again, when something is left out. */
 	readonly retryIn: () => number | undefined;
 };
@@ -35,6 +37,9 @@ export type PolicyWriterDeps = {
 const families = [4, 6] as const;
 /** Until what was refused is tried once more; a rule that iptables-legacy refuses takes it a dozen programs to find. */
 const retryAfter = 10_000;
+/** A runtime waits for minutes, but gets an answer: it tries again. */
+const lockPatience = 30_000;
+const lockHeld = 'another program holds the xtables lock';
 /** Rules left out one after another in a pass; more than that is no single rule's fault. */
 const mostRefused = 32;
 
@@ -52,6 +57,7 @@ export const createPolicyWriter = ({ chains, ipsets, now, log }: PolicyWriterDep
 	/** Rules the kernel refused, by family and text. */
 	let refusedRules = new Map<string, { readonly family: Family; readonly rule: string; readonly reason: string }>();
 	let triedAt = 0;
+	let heldSince: number | undefined;
 	let refusals: readonly Refusal[] = [];
 	let told = '';
 
@@ -74,9 +80,26 @@ export const createPolicyWriter = ({ chains, ipsets, now, log }: PolicyWriterDep
 		return result;
 	};
 
+	/** Waits while another program holds the xtables lock, and says so; gives up in time for those who wait for an answer. */
+	const applyUnlocked = async (family: Family, ruleset: Ruleset): Promise<ApplyResult> => {
+		const since = now();
+		for (;;) {
+			const result = await chains[family].apply(ruleset);
+			const locked = /xtables lock/.test(result.error?.stderr ?? '');
+			if (!locked) {
+				if (heldSince !== undefined) log.info({}, 'the xtables lock is free again');
+				heldSince = undefined;
+				return result;
+			}
+			if (heldSince === undefined) log.warn({}, `${lockHeld}; waiting for it`);
+			heldSince ??= since;
+			if (now() - since > lockPatience) return result;
+		}
+	};
+
 	const applyChains = async (family: Family, ruleset: Ruleset): Promise<ToolError | undefined> => {
 		for (let left = mostRefused; ; left--) {
-			const { error } = await chains[family].apply(without(family, ruleset));
+			const { error } = await applyUnlocked(family, without(family, ruleset));
 			const { table, chain, body } = error?.rule ?? {};
 			if (error === undefined || body === undefined || left === 0) return error;
 			const key = `${family} ${body}`;
@@ -161,6 +184,10 @@ export const createPolicyWriter = ({ chains, ipsets, now, log }: PolicyWriterDep
 	return {
 		write,
 		refusals: () => refusals,
+		waiting: () =>
+			heldSince === undefined
+				? undefined
+				: `rules wait since ${Math.round((now() - heldSince) / 1000)} s: ${lockHeld} (fuser -v /run/xtables.lock tells which)`,
 		retryIn: () => (refusals.length === 0 ? undefined : retryAfter),
 	};
 };

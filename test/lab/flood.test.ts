@@ -11,6 +11,7 @@ import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 import { stringify } from 'yaml';
 import { buildShim } from '../../felix/cni/build-shim.ts';
+import { felixOptions } from '../../src/image/context.ts';
 import { inNetns } from '../../src/kernel/netns.ts';
 import { decodePacket, encodePacket } from '../conformance/raw-packets.ts';
 import { openWire, type Wire } from '../conformance/raw-sockets.ts';
@@ -128,7 +129,9 @@ describe('a flood of changes', { timeout: seconds * 1000 + 240_000 }, () => {
 		const config = join(directory, 'felix.yaml');
 		const datastore = { kind: 'kubernetes', kubeconfig };
 		writeFileSync(config, stringify({ nodeName: 'n0', datastore, runDir, logLevel: 'warn', metricsAddress: '' }));
-		felix = inNode([join(root, 'src/main.ts'), 'felix', '--config', config], {});
+		felix = inNode([...felixOptions, join(root, 'src/main.ts'), 'felix', '--config', config], {
+			MALLOC_ARENA_MAX: '1',
+		});
 		felix.stdout?.pipe(process.stderr);
 		await until('felix is in sync', 60, settled);
 		for (const name of names) wire(shim, name);

@@ -3,6 +3,8 @@
  * named, everything else is written, and it heals when the cause goes.
  */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +18,7 @@ import type { Logger } from '../../src/logging.ts';
 import { makeNamespace, makePod, makePolicy, selector } from '../property/calc-world.ts';
 
 const program = createRun();
+const lockSeconds = Number(process.env.LOCK_SECONDS ?? 3);
 const libraries = ['/usr/lib/x86_64-linux-gnu/xtables', '/usr/lib/aarch64-linux-gnu/xtables'];
 /** Where iptables finds its extensions, but for one. */
 const librariesWithout = (name: string): string => {
@@ -45,7 +48,7 @@ for (const backend of ['nft', 'legacy'] as const) {
 		const log: Logger = {
 			debug: () => {},
 			info: (_, text) => void said.push(text),
-			warn: () => {},
+			warn: (_, text) => void said.push(text),
 			error: (_, text) => void said.push(text),
 			child: () => log,
 		};
@@ -53,8 +56,8 @@ for (const backend of ['nft', 'legacy'] as const) {
 		const calc = createPolicyCalc();
 		const writer = createPolicyWriter({
 			chains: {
-				4: createChains({ family: 4, backend, prefix: 'MANX-', run }),
-				6: createChains({ family: 6, backend, prefix: 'MANX-', run }),
+				4: createChains({ family: 4, backend, prefix: 'MANX-', run, lockSeconds: 1 }),
+				6: createChains({ family: 6, backend, prefix: 'MANX-', run, lockSeconds: 1 }),
 			},
 			ipsets: createIpsets({ prefix: 'manx-', run }),
 			now: () => clock,
@@ -96,6 +99,34 @@ for (const backend of ['nft', 'legacy'] as const) {
 		});
 		after(async () => {
 			await program('ip', ['netns', 'del', netns]);
+		});
+
+		it(`rules wait for the xtables lock, held for ${lockSeconds} s, and say so`, async () => {
+			// iptables-nft has no such lock.
+			if (backend === 'nft') return;
+			const file = join(tmpdir(), `${netns}.lock`);
+			environment = [`XTABLES_LOCKFILE=${file}`];
+			const holder = spawn('flock', [file, 'sh', '-c', `echo held; exec sleep ${lockSeconds}`]);
+			await once(holder.stdout, 'data');
+			calc.set(makePolicy('x/late', { podSelector: selector({ app: 'c' }) }));
+			const written = write();
+			let told: string | undefined;
+			while (told === undefined && holder.exitCode === null) {
+				await new Promise((resolve) => setTimeout(resolve, 20));
+				told = writer.waiting();
+			}
+			await written;
+			environment = [];
+			rmSync(file, { force: true });
+			assert.match(told ?? '', /another program holds the xtables lock/);
+			assert.equal(writer.waiting(), undefined);
+			assert.match(await rules(), /MANX-I-/);
+			assert.deepEqual(said.slice(-2), [
+				'another program holds the xtables lock; waiting for it',
+				'the xtables lock is free again',
+			]);
+			calc.delete('NetworkPolicy', 'x/late');
+			await write();
 		});
 
 		it('a set whose name is taken by another of another type', async () => {
