@@ -188,8 +188,9 @@ const listen: Transport['listen'] = (target: ListenTarget, first: readonly Prote
 		const { fd } = opened;
 		const current = createServer((accepted) => handlers.connection(asConnection(accepted)));
 		server = current;
-		current.on('error', (error) => {
-			if (ended) return;
+		current.on('error', (error: NodeJS.ErrnoException) => {
+			// No descriptor for one connection: libuv has closed it, and goes on listening.
+			if (ended || error.syscall === 'accept') return;
 			socket = undefined;
 			current.close();
 			failed(describeSocketError(error));

@@ -83,7 +83,9 @@ describe(`${2 * CHANGES} changes a second and a prefix that flaps ${FLAPS} times
 		let flapWrites = 0;
 		const sent = new Map<string, number>();
 		const delays: number[] = [];
-		monitor = spawn('ip', ['-n', wire.node, 'monitor', 'route'], { stdio: ['ignore', 'pipe', 'ignore'] });
+		monitor = spawn('ip', ['-n', wire.node, '-rcvbuf', `${64 << 20}`, 'monitor', 'route'], {
+			stdio: ['ignore', 'pipe', 'ignore'],
+		});
 		createInterface({ input: monitor.stdout as NonNullable<ChildProcess['stdout']> }).on('line', (line) => {
 			const prefix = /^(?:Deleted )?(10\.\S+)/.exec(line)?.[1];
 			if (prefix === undefined) return;

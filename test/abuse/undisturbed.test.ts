@@ -3,7 +3,7 @@ import { afterEach, describe, it } from 'node:test';
 import { randomMessage } from '../fuzz/messages.ts';
 import { verdictOn } from '../fuzz/oracle.ts';
 import { caseSeed, createRandom } from '../fuzz/random.ts';
-import { addresses, until } from '../interop/harness.ts';
+import { addresses, output, until } from '../interop/harness.ts';
 import { bytes, message, TYPE } from './build.ts';
 import { announcement, createRig, type Rig } from './rig.ts';
 import { establish, KEEPALIVE, openOf, soon, type WirePeer } from './wire-peer.ts';
@@ -58,6 +58,7 @@ describe('a session with 10,000 routes is undisturbed by', () => {
 					await soon('an answer', () => current.closed() || (expected === 'stays' && current.frames.length > before));
 				assert.equal(current.closed(), expected === 'ends', `before message ${index}: ${current.notification()}`);
 				if (expected === 'ends') ended++;
+				if (ended % 25_000 === 24_999) console.log(`${index} messages, ${ended} sessions ended`);
 				if (expected === 'incomplete') {
 					current.end();
 					await soon('it is closed', current.closed);
@@ -136,6 +137,20 @@ describe('a session with 10,000 routes is undisturbed by', () => {
 		for (const peer of open) peer.end();
 		const peer = rig.peer(hostile.address);
 		await establish(peer, hostileOpen);
+		await rig.undisturbed();
+	});
+
+	it('strangers while there are no descriptors left', async () => {
+		rig = await createRig([hostile]);
+		await rig.addAddresses(['192.0.2.77']);
+		const { pid } = rig.ours.child;
+		const limit = (count: number) => output('prlimit', ['--pid', `${pid}`, `--nofile=${count}:`]);
+		await limit(rig.descriptors() + 4);
+		const strangers = Array.from({ length: 60 }, () => (rig as Rig).peer('192.0.2.77'));
+		await until('all are closed', () => strangers.every((peer) => peer.closed()));
+		await limit(1024);
+		assert.doesNotMatch(rig.ours.log(), /cannot listen/);
+		await establish(rig.peer(hostile.address), hostileOpen);
 		await rig.undisturbed();
 	});
 

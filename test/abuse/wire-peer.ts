@@ -7,7 +7,7 @@ import { until } from '../interop/harness.ts';
 /** A BGP peer of bytes: says what a test gives it, checks nothing of it, and remembers what it was told. */
 
 /** Polls often: hundreds of rows wait a moment each. */
-export const soon = (what: string, condition: () => boolean): Promise<void> => until(what, condition, 40, 2);
+export const soon = (what: string, condition: () => boolean): Promise<void> => until(what, condition, 120, 2);
 
 export type Frame = { readonly type: number; readonly body: Uint8Array };
 
