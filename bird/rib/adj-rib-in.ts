@@ -85,7 +85,6 @@ export const createAdjRibIn = ({ judge, intern, replacePath, nextHopsChanged }: 
 			for (const family of families) for (const [key, path] of received[family]) put(family, key, path, path);
 		},
 		by: function* (nextHop) {
-			if (!nextHops.has(nextHop)) return;
 			for (const family of families) {
 				for (const [key, told] of received[family]) {
 					const path = imports.of(family, key, told);

@@ -103,6 +103,7 @@ export const createAdjRibOutPaths = (
 			}
 		},
 		take: (limit) => {
+			if (pending.size === 0) return [];
 			const groups = {
 				4: new Map<PathAttributes | undefined, string[]>(),
 				6: new Map<PathAttributes | undefined, string[]>(),

@@ -23,6 +23,8 @@ export type AdjRibOut = {
 	readonly pending: () => boolean;
 };
 
+const nothing: readonly Outgoing[] = [];
+
 export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Path | undefined): AdjRibOut => {
 	let exporter = first;
 	let sending = false;
@@ -101,6 +103,7 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 			}
 		},
 		take: (limit) => {
+			if (pending.size === 0) return nothing;
 			const groups = {
 				4: new Map<PathAttributes | undefined, string[]>(),
 				6: new Map<PathAttributes | undefined, string[]>(),

@@ -252,6 +252,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			if (metric === undefined) metrics.delete(nextHop);
 			else metrics.set(nextHop, metric);
 			for (const peer of peers.values()) {
+				if (!peer.in.nextHops.has(nextHop)) continue;
 				for (const path of peer.in.by(nextHop)) locRib.touch(path.prefix);
 			}
 		},

@@ -203,7 +203,7 @@ const sessionsOf = (speaker: Speaker, count: number, how: 'dial' | 'listen'): Pr
 		const fib = speaker.fib ? await load.event('fib') : undefined;
 		await delay(2000);
 		const before = usage(processes);
-		const idle = 10;
+		const idle = Number(process.env.IDLE ?? 10);
 		await delay(idle * 1000);
 		const after = usage(processes);
 		return {
