@@ -24,6 +24,8 @@ export type PeerSessionStatus = {
 	readonly uptimeSeconds: number;
 	/** Why it is not up, or last was not; '' when it never failed. */
 	readonly lastError: string;
+	/** Why the last session ended, while there is none: later attempts may have failed for other reasons. */
+	readonly lastEnd?: string;
 	readonly received: number;
 	/** Prefixes by family, both counted in `received`. */
 	readonly receivedByFamily: { readonly 4: number; readonly 6: number };

@@ -30,6 +30,7 @@ const QUIET_MS = 3_000;
 const VACANT_MS = 5_000;
 /** The same failure is logged once in this time. */
 const REPEAT_MS = 60_000;
+const LOGGED_MAX = 16;
 
 const shutdown = ({ message }: NonNullable<PeerConfig['shutdown']>): Hold => ({
 	notification: cease(CEASE.administrativeShutdown, message === '' ? undefined : encodeShutdownMessage(message)),
@@ -60,8 +61,9 @@ export const createPeerSession = (
 	let sinceWall = new Date();
 	let upSince = 0;
 	let lastError = '';
-	let lastLogged = '';
-	let lastLoggedAt = Number.NEGATIVE_INFINITY;
+	let lastEnd = '';
+	/** Failures lately logged, and when. */
+	const logged = new Map<string, number>();
 	let quietTimer: Timer | undefined;
 	let vacancy: Timer | undefined;
 	let release: Timer | undefined;
@@ -131,7 +133,7 @@ export const createPeerSession = (
 		link = isLinkLocal(connection.remoteAddress) ? connection.interface || (config.interface ?? '') : '';
 		sinceWall = new Date();
 		upSince = timers.now();
-		lastLogged = '';
+		logged.clear();
 		const gr = agreed.gracefulRestart;
 		log.info(
 			{ localAddress, holdTime: agreed.holdTime, families: [...agreed.families] },
@@ -159,6 +161,7 @@ export const createPeerSession = (
 		quietTimer = undefined;
 		sinceWall = new Date();
 		lastError = describeCause(cause);
+		lastEnd = lastError;
 		const keep = retained(agreed, cause, config.restartTime);
 		const asked = cause.kind === 'stopped' || stopping;
 		stale.keep(keep, doubted);
@@ -177,13 +180,13 @@ export const createPeerSession = (
 	const failed = (cause: Cause): void => {
 		if (cause.kind === 'stopped') return;
 		lastError = describeCause(cause) + silenceHint(cause, config);
-		const repeated = lastError === lastLogged && timers.now() - lastLoggedAt < REPEAT_MS;
+		const repeated = timers.now() - (logged.get(lastError) ?? Number.NEGATIVE_INFINITY) < REPEAT_MS;
 		// Lost collisions and the like while a session is up are nobody's concern.
 		const level = repeated || negotiated !== undefined ? 'debug' : 'info';
 		log[level]({ cause: cause.kind }, `no session with ${name}: ${lastError}`);
 		if (repeated) return;
-		lastLogged = lastError;
-		lastLoggedAt = timers.now();
+		if (logged.size >= LOGGED_MAX) logged.clear();
+		logged.set(lastError, timers.now());
 	};
 
 	const update = (message: UpdateMessage): void => {
@@ -191,6 +194,7 @@ export const createPeerSession = (
 		quietTimer?.refresh();
 		const { changes, refused } = importUpdate(message, negotiated, {
 			ownAddresses,
+			routerId: speaker.routerId,
 			link,
 			...(config.localAS && !config.localAS.noPrepend && { localAS: config.localAS.asNumber }),
 			...(config.role && { role: config.role }),
@@ -354,6 +358,7 @@ export const createPeerSession = (
 			since: sinceWall.toISOString(),
 			uptimeSeconds: negotiated === undefined ? 0 : Math.floor((timers.now() - upSince) / 1000),
 			lastError,
+			...(negotiated === undefined && lastEnd !== '' && { lastEnd }),
 			...(heldFor !== undefined && { held: heldFor }),
 			...rib.counts(name),
 			holdTime: negotiated?.holdTime ?? config.holdTime,

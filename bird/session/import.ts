@@ -60,6 +60,8 @@ const badFirstAS = (attributes: PathAttributes, negotiated: Negotiated): string 
 
 export type ImportRules = {
 	readonly ownAddresses: ReadonlySet<string>;
+	/** Our identifier: routes of ours that a reflector brings back are ignored (RFC 4456 §8), and nothing to complain of. */
+	readonly routerId?: string;
 	/** Interface of a session between link-local addresses, else ''. */
 	readonly link?: string;
 	/** The AS number we are to the peer, put in front of its paths. */
@@ -99,7 +101,7 @@ const others = (count: number): string => (count > 1 ? ` and ${count - 1} more` 
 export const importUpdate = (
 	update: UpdateMessage,
 	negotiated: Negotiated,
-	{ ownAddresses, link = '', localAS, role }: ImportRules,
+	{ ownAddresses, routerId, link = '', localAS, role }: ImportRules,
 ): Imported => {
 	const changes: RibChange[] = [];
 	const refused: string[] = [];
@@ -135,7 +137,8 @@ export const importUpdate = (
 			};
 			changes.push({ family, prefixes, attributes });
 		} else {
-			refused.push(`${prefixes[0] ?? ''}${others(prefixes.length)}: ${why}`);
+			const ours = update.attributes.originatorId !== undefined && update.attributes.originatorId === routerId;
+			if (!ours) refused.push(`${prefixes[0] ?? ''}${others(prefixes.length)}: ${why}`);
 			changes.push({ family, prefixes });
 		}
 	}

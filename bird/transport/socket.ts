@@ -5,6 +5,7 @@ import {
 	errno,
 	getsockopt,
 	int32,
+	recv,
 	SO_ATTACH_FILTER,
 	SOCK_CLOEXEC,
 	SOCK_NONBLOCK,
@@ -91,6 +92,13 @@ export const unheardFor = (fd: number): number => {
 	const info = Buffer.alloc(60);
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, int32(info.length)) < 0) return 0;
 	return info.readUInt32LE(24) === 0 ? 0 : info.readUInt32LE(56);
+};
+
+/** Takes one piece of what has come and was not read, without waiting; undefined: there is none. */
+export const readRest = (fd: number): Uint8Array | undefined => {
+	const piece = Buffer.alloc(1 << 16);
+	const size = recv(fd, piece, piece.length, 0);
+	return size > 0 ? piece.subarray(0, Number(size)) : undefined;
 };
 
 const open = (family: Family): SocketResult => {

@@ -1,7 +1,7 @@
 import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import { canonicalAddress, familyOf } from '../../src/net/ip.ts';
-import { openDialSocket, openListenSocket, protectListener, rekeyConnection, unheardFor } from './socket.ts';
+import { openDialSocket, openListenSocket, protectListener, readRest, rekeyConnection, unheardFor } from './socket.ts';
 import type { Connection, ListenTarget, Protection, Transport } from './transport.ts';
 
 /** The transport over the host's TCP (RFC 4271 §8.2.1: port 179, one connection a session). */
@@ -10,6 +10,8 @@ const BACKLOG = 4096;
 /** What a peer may take to read our last words. */
 const LINGER_MS = 2_000;
 const RELISTEN_MS = 2_000;
+/** Of 64 kB, read from a connection that failed. */
+const LAST_PIECES = 64;
 /** Connections accepted and not yet attached, or lingering: all the strangers we bear at a time. */
 const LINGERING_MAX = 128;
 
@@ -59,6 +61,15 @@ const asConnection = (socket: Socket): Connection => {
 		localPort: socket.localPort ?? 0,
 		interface: /%(.+)$/.exec(socket.remoteAddress ?? '')?.[1] ?? '',
 		attach: (handlers) => {
+			// A write that fails closes the socket at once, though the peer's last words, why it went, lie there unread.
+			socket.destroy = (error?: Error) => {
+				for (let i = 0; error !== undefined && i < LAST_PIECES && descriptor() >= 0; i++) {
+					const piece = readRest(descriptor());
+					if (piece === undefined) break;
+					handlers.data(piece);
+				}
+				return Socket.prototype.destroy.call(socket, error);
+			};
 			socket.on('data', (chunk: Buffer) => {
 				if (!done) handlers.data(chunk);
 			});

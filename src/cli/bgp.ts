@@ -41,7 +41,7 @@ export const peersText = (sessions: readonly PeerSessionStatus[], now: number): 
 	if (sessions.length === 0) return 'There are no peers.';
 	const rows = sessions.map((one) => [
 		one.name,
-		one.address,
+		one.address === '' || one.interface !== undefined ? `${one.address}%${one.interface ?? ''}` : one.address,
 		one.asNumber === 0 ? 'any' : String(one.asNumber),
 		one.held === undefined ? one.state : 'Held',
 		ago(Math.max(0, Math.floor((now - Date.parse(one.since)) / 1000))),
@@ -51,7 +51,8 @@ export const peersText = (sessions: readonly PeerSessionStatus[], now: number): 
 			? one.gracefulRestart.helping
 				? 'stale routes kept'
 				: ''
-			: (one.held ?? one.lastError),
+			: (one.held ??
+				(one.lastEnd && one.lastEnd !== one.lastError ? `${one.lastError}; before: ${one.lastEnd}` : one.lastError)),
 	]);
 	return table(['PEER', 'ADDRESS', 'AS', 'STATE', 'SINCE', 'RECEIVED', 'TOLD', ''], rows);
 };

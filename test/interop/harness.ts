@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { promisify } from 'node:util';
 import type { PeerConfig, SpeakerConfig } from '../../bird/config.ts';
-import type { BirdStatus } from '../../bird/index.ts';
+import type { BirdStatus, RouteAnswer, RouteLine, RouteQuery } from '../../bird/index.ts';
 import { birdOptions } from '../../src/image/node-options.ts';
 
 /** Two network namespaces on one wire: `node` for a speaker of ours, `router` for somebody else's. */
@@ -39,6 +39,7 @@ export type Process = {
 export type OurSpeaker = Process & {
 	readonly status: () => Promise<BirdStatus>;
 	readonly update: (config: SpeakerConfig) => void;
+	readonly routes: (query: RouteQuery) => Promise<readonly RouteLine[]>;
 	/** `clear MESSAGE`, `refresh in|out`: for all peers. */
 	readonly tell: (line: string) => void;
 };
@@ -191,21 +192,27 @@ export const createWire = async (): Promise<Wire> => {
 			const lines: Interface = createInterface({ input: child.stdout });
 			const started = watch(child, false);
 			child.stdin.on('error', () => {});
+			const ask = <T>(question: string): Promise<T> =>
+				new Promise((resolve, reject) => {
+					const gone = (): void => reject(new Error(`the speaker is gone:\n${started.log()}`));
+					if (child.exitCode !== null || child.signalCode !== null) return gone();
+					child.once('exit', gone);
+					lines.once('line', (line) => {
+						child.off('exit', gone);
+						resolve(JSON.parse(line) as T);
+					});
+					child.stdin.write(`${question}\n`);
+				});
 			return {
 				...started,
 				update: (next) => child.stdin.write(`update ${JSON.stringify(next)}\n`),
 				tell: (line) => child.stdin.write(`${line}\n`),
-				status: () =>
-					new Promise((resolve, reject) => {
-						const gone = (): void => reject(new Error(`the speaker is gone:\n${started.log()}`));
-						if (child.exitCode !== null || child.signalCode !== null) return gone();
-						child.once('exit', gone);
-						lines.once('line', (line) => {
-							child.off('exit', gone);
-							resolve(JSON.parse(line) as BirdStatus);
-						});
-						child.stdin.write('status\n');
-					}),
+				status: () => ask<BirdStatus>('status'),
+				routes: async (query) => {
+					const answer = await ask<RouteAnswer>(`routes ${JSON.stringify(query)}`);
+					assert.ok(answer.ok, JSON.stringify(answer));
+					return answer.routes;
+				},
 			};
 		},
 		routes: async (netns, protocol) => {

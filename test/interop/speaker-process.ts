@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { SpeakerConfig } from '../../bird/config.ts';
-import { createBird } from '../../bird/index.ts';
+import { createBird, type RouteQuery } from '../../bird/index.ts';
 import { openKernel } from '../../src/kernel/open-kernel.ts';
 import type { Logger } from '../../src/logging.ts';
 
@@ -49,6 +49,8 @@ const block = (milliseconds: number): void => {
 
 createInterface({ input: process.stdin }).on('line', (line) => {
 	if (line === 'status') process.stdout.write(`${JSON.stringify(bird.status())}\n`);
+	else if (line.startsWith('routes '))
+		process.stdout.write(`${JSON.stringify(bird.routes(JSON.parse(line.slice(7)) as RouteQuery))}\n`);
 	else if (line === 'memory') process.stderr.write(`memory ${JSON.stringify(memory())}\n`);
 	else if (line.startsWith('clear ')) bird.clear('*', line.slice(6));
 	else if (line.startsWith('refresh ')) bird.refresh('*', line === 'refresh in' ? 'in' : 'out');
