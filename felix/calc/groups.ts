@@ -6,7 +6,7 @@ import type { NetworkPolicy } from '../../src/api/objects.ts';
 import type { Family } from '../../src/net/ip.ts';
 import { type CompiledPolicy, compilePolicy, type Direction } from './compile-policy.ts';
 import { shortHash } from './hash.ts';
-import { createMemberSet, type MemberSet } from './member-set.ts';
+import { createMemberSet } from './member-set.ts';
 import { createMerging, type MergeLimits, type Merging } from './merged-rules.ts';
 import { openSetName, setID, setLetter, setName } from './names.ts';
 import { contributeToHome, type FamilySets, type Home, type PodRecord, type Selection } from './records.ts';
@@ -48,8 +48,6 @@ export type Groups = {
 	/** Sorted by direction and id. */
 	readonly all: () => readonly Group[];
 	readonly output: (group: Group, family: Family) => PolicyGroup;
-	/** Members of a set by its name: of those a group's rules name, and its merged ones. */
-	readonly setOf: (group: Group, family: Family, name: string) => MemberSet | undefined;
 	readonly open: { readonly [D in Direction]: FamilySets };
 };
 
@@ -263,7 +261,6 @@ export const createGroups = ({ selections, uses, limits, onChange }: GroupsNeeds
 			return changed;
 		},
 		all: () => sorted,
-		setOf: (group, family, name) => group.merging[family].byName(name) ?? uses.byName(name),
 		output: (group, family) => {
 			const known = group.output[family];
 			if (known) return known;

@@ -25,9 +25,15 @@ const kinds = { pairs: 'hash:net,port', peers: 'hash:net' } as const;
 type Kind = keyof typeof kinds;
 
 /** What a rule is worth: each member of its source with each of the endings. */
-type Worth = { readonly kind: Kind; readonly source: string | undefined; readonly endings: readonly string[] };
+type Worth = {
+	readonly kind: Kind;
+	readonly source: string | undefined;
+	readonly endings: readonly string[];
+	/** The same for rules that are worth the same. */
+	readonly key: string;
+};
 
-const worthOf = (rule: PolicyRule, direction: Direction, most: number): Worth | undefined => {
+const weigh = (rule: PolicyRule, direction: Direction, most: number): Omit<Worth, 'key'> | undefined => {
 	const { peerSet: source, exceptSet, destinationPortSet, protocol, ports = [] } = rule;
 	if (exceptSet !== undefined) return undefined;
 	if (destinationPortSet !== undefined) {
@@ -42,6 +48,18 @@ const worthOf = (rule: PolicyRule, direction: Direction, most: number): Worth | 
 		Array.from({ length: to - from + 1 }, (_, i) => `,${protocol.toLowerCase()}:${from + i}`),
 	);
 	return { kind: 'pairs', source, endings };
+};
+
+/** A rule stays the same object while its policy does: of a thousand, an edit has one to look at anew. */
+const weighed = new WeakMap<PolicyRule, { readonly worth: Worth | undefined; readonly most: number }>();
+
+const worthOf = (rule: PolicyRule, direction: Direction, most: number): Worth | undefined => {
+	const known = weighed.get(rule);
+	if (known?.most === most) return known.worth;
+	const found = weigh(rule, direction, most);
+	const worth = found && { ...found, key: `${found.kind} ${found.source} ${found.endings.join(' ')}` };
+	weighed.set(rule, { worth, most });
+	return worth;
 };
 
 /** A set of what several sources give it: a member stays as long as any of them does. */
@@ -156,7 +174,7 @@ export const createMerging = (needs: MergingNeeds): Merging => {
 				ordered.single.push(rule);
 				return;
 			}
-			const key = `${worth.kind} ${worth.source} ${worth.endings.join(' ')}`;
+			const { key } = worth;
 			const known = before.get(key);
 			const same = known?.source === source && fits(source, worth) === (known.shared !== undefined);
 			if (same) before.delete(key);

@@ -9,7 +9,7 @@ import { createPods } from './pods.ts';
 import { createSetUses } from './set-uses.ts';
 import type { PolicyCalc, PolicyGroup, PolicyState } from './types.ts';
 
-type SetTable = Map<string, { readonly set: MemberSet; users: number }>;
+type SetTable = Map<string, { readonly set: MemberSet; readonly users: number }>;
 
 /** Where sets are, here and in the state: those for the kernel, and those that merged sets stand for. */
 const fields = ['sets', 'mergedSets'] as const;
@@ -74,29 +74,30 @@ export const createPolicyCalc = (limits: MergeLimits = usualLimits): PolicyCalc 
 			given.push(made);
 			if (!gone.delete(made)) came.push({ group, made });
 		}
-		for (const group of gone) {
+		/** How much more often each set is named: an edit names most of a group's sets as often as before. */
+		const difference = { sets: new Map<string, number>(), mergedSets: new Map<string, number>() };
+		const count = (group: PolicyGroup, by: number): void => {
 			const names = setsOf(group);
 			for (const field of fields) {
-				for (const name of names[field]) {
-					(output[field].get(name) as { users: number }).users--;
-					output.changed.add(name);
-				}
+				for (const name of names[field]) difference[field].set(name, (difference[field].get(name) ?? 0) + by);
 			}
-		}
+		};
+		for (const group of gone) count(group, -1);
+		const own = new Map<string, MemberSet | undefined>();
 		for (const { group, made } of came) {
-			const names = setsOf(made);
-			for (const field of fields) {
-				for (const name of names[field]) {
-					const known = output[field].get(name);
-					const set = output.memberSets.get(name)?.set ?? groups.setOf(group, family, name);
-					if (known !== undefined && known.set === set) known.users++;
-					else output[field].set(name, { set: set as MemberSet, users: (known?.users ?? 0) + 1 });
-					output.changed.add(name);
-				}
-			}
+			count(made, 1);
+			own.set(made.memberSet, group.members[family]);
+			for (const { set } of made.merged) own.set(set, group.merging[family].byName(set));
 		}
 		for (const field of fields) {
-			for (const name of output.changed) if (output[field].get(name)?.users === 0) output[field].delete(name);
+			for (const [name, by] of difference[field]) {
+				const known = output[field].get(name);
+				const users = (known?.users ?? 0) + by;
+				const set = own.get(name) ?? uses.byName(name);
+				if (users === 0) output[field].delete(name);
+				else output[field].set(name, { set: set as MemberSet, users });
+				if (users === 0 || known?.set !== set) output.changed.add(name);
+			}
 		}
 		const state = withMembers(before, output);
 		return came.length === 0 && gone.size === 0 ? state : { ...state, groups: given };
