@@ -42,6 +42,9 @@ const changedSets = (before: PolicyState, after: PolicyState): string[] => {
 	return names;
 };
 
+/** Of a factor. */
+const directionOf = (factor: string): string => factor.split(' ')[0] as string;
+
 /** Groups change seldom, members often. */
 const factors = new WeakMap<readonly PolicyGroup[], ReadonlyMap<string, ReadonlySet<string>>>();
 
@@ -121,8 +124,9 @@ export const writeOrder = (before: Policies | undefined, after: Policies): Write
 		const known = new Map(old.groups.map((group) => [group.id, group]));
 		for (const name of Object.values(now.open)) homes.add(name);
 		for (const { memberSet } of [...old.groups, ...now.groups]) homes.add(memberSet);
-		const edited =
-			old.groups !== now.groups && now.groups.some((group) => !sameRules(known.get(group.id) ?? group, group));
+		const editedGroups =
+			old.groups === now.groups ? [] : now.groups.filter((group) => !sameRules(known.get(group.id) ?? group, group));
+		const edited = editedGroups.length > 0;
 		if (edited) rulesChange = true;
 		const moves: Moves = { stricter: false, looser: false, movers: new Set() };
 		for (const direction of ['ingress', 'egress'] as const) noteMoves(old, now, direction, moves);
@@ -137,6 +141,10 @@ export const writeOrder = (before: Policies | undefined, after: Policies): Write
 			for (const factor of allowing.get(name) ?? []) touched.add(factor);
 		}
 		if (touched.size > 1) several = true;
+		const directions = new Set([...editedGroups.map(({ direction }) => direction), ...[...touched].map(directionOf)]);
+		if (directions.size > 1 || moves.stricter || moves.looser) continue;
+		// A rule on its way into a merged set, or out of it, is in force all the time: alone, that allows nothing new.
+		for (const { merged } of now.groups) for (const { set } of merged) peers.delete(set);
 	}
 	// One factor changes: what comes may come before what goes.
 	if (!judgesChange && !rulesChange && !several) return atOnce;
