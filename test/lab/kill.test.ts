@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { cpSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
-import { type LabStatus, labHarness, type Program, traffic, until } from './lab-harness.ts';
+import { type LabStatus, labHarness, type Program, traffic, unreadIn, until } from './lab-harness.ts';
 
 /**
  * SIGKILL for either daemon on every node at random instants, while pods and policies change and numbered datagrams
@@ -159,6 +159,9 @@ describe(`kill -9, ${kills} times each daemon on each node`, { timeout: 580_000 
 		const lost: string[] = [];
 		let received = 0;
 		for (const [name, receiver] of receivers) {
+			const unread = await unreadIn(harness, find(name).netns);
+			const here: string[] = [];
+			let missing = 0;
 			const flows = (await receiver.finish()) as Record<string, { count: number; last: number; missing: number[] }>;
 			const expected = [1, 2, 3].filter((i) => name !== `s${i}`).map((i) => `c${i}`);
 			for (const source of [...expected, 'outside']) {
@@ -167,13 +170,15 @@ describe(`kill -9, ${kills} times each daemon on each node`, { timeout: 580_000 
 					received += flow?.count ?? 0;
 					const wanted = sent[source === 'outside' ? 3 : Number(source.slice(1)) - 1]?.sent ?? -1;
 					const tail = flow === undefined ? wanted : wanted - 1 - flow.last;
+					missing += (flow?.missing.length ?? 0) + tail;
 					if (tail !== 0 || flow === undefined || flow.missing.length > 0) {
-						lost.push(
+						here.push(
 							`${source} to ${name} ${ip}: ${flow?.missing.length} lost (${flow?.missing.slice(0, 5)}), last ${flow?.last} of ${wanted}`,
 						);
 					}
 				}
 			}
+			if (missing > unread) lost.push(...here, `${unread} that arrived at ${name} were not read in time`);
 		}
 		assert.deepEqual(lost, []);
 		assert.ok(received > 0);

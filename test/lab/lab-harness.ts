@@ -95,6 +95,12 @@ export const until = async (
 	}
 };
 
+/** Datagrams that arrived in a namespace and that no program there read in time, as on a busy machine: not lost on the way. */
+export const unreadIn = async (harness: Pick<LabHarness, 'inNetns'>, netns: string): Promise<number> => {
+	const { stdout } = await harness.inNetns(netns, 'nstat', '-asz', 'UdpRcvbufErrors', 'Udp6RcvbufErrors');
+	return [...stdout.matchAll(/RcvbufErrors +(\d+)/g)].reduce((sum, [, count]) => sum + Number(count), 0);
+};
+
 export type Program = { readonly child: ChildProcessWithoutNullStreams; readonly finish: () => Promise<unknown> };
 
 /** Starts traffic.ts in a namespace; `finish` ends it and gives what it printed. */

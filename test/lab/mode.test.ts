@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
-import { type LabStatus, labHarness, type Program, traffic, until } from './lab-harness.ts';
+import { type LabStatus, labHarness, type Program, traffic, unreadIn, until } from './lab-harness.ts';
 
 /**
  * The mode of running nodes is changed, node by node as a rolling restart does it, while pods send a packet each
@@ -87,9 +87,7 @@ describe('change of mode', { timeout: 590_000 }, () => {
 				const seen = (await receivers.get(to)?.finish()) as Record<string, { count: number; missing: number[] }>;
 				const flow = seen[`${from}>${udp}`];
 				datagrams += flow?.count ?? 0;
-				// What a receiver on a busy machine did not read in time arrived all the same.
-				const { stdout } = await harness.inNetns(netns, 'nstat', '-asz', 'UdpRcvbufErrors', 'Udp6RcvbufErrors');
-				const unread = [...stdout.matchAll(/RcvbufErrors +(\d+)/g)].reduce((sum, [, count]) => sum + Number(count), 0);
+				const unread = await unreadIn(harness, netns);
 				if (flow === undefined || flow.count + unread < sent) {
 					const missing = flow?.missing.slice(0, 9).join();
 					problems.push(`${from} to ${to} ${udp}: ${flow?.count} of ${sent}, ${unread} unread, missing ${missing}`);
