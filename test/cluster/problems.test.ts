@@ -222,6 +222,20 @@ describe('objects that make no sense', { timeout: 1_800_000 }, () => {
 		assert.deepEqual((await read('BGPPeer', 'self')).status?.problems, []);
 	});
 
+	it('stand beside what becomes of sessions: a BGPPeer says it of each node, and which filter it misses', async () => {
+		type Nodes = { readonly status?: { readonly nodes?: Record<string, { state: string; lastError?: string }> } };
+		const nodes = async () => ((await read('BGPPeer', 'good')) as Nodes).status?.nodes ?? {};
+		await poll('the state of its session', async () => (await nodes()).here !== undefined, 30_000);
+		assert.deepEqual(Object.keys(await nodes()), ['here']);
+		assert.notEqual((await nodes()).here?.state, 'Established');
+		const path = objectPath(resources.BGPPeer, 'good');
+		assert.equal((await server.api('PATCH', path, { spec: { filters: ['no-such'] } }, mergePatch)).code, 200);
+		await until('good', 'False NoFilter');
+		assert.equal(await create('BGPFilter', 'no-such', { spec: {} }), 201);
+		await until('good', 'True Accepted');
+		await until('no-such', 'True Accepted', 'BGPFilter');
+	});
+
 	it('have one condition of many nodes that write it at the same time', async () => {
 		assert.equal(await createPeer('many', '192.0.2.9'), 201);
 		await until('many', 'True Accepted');
