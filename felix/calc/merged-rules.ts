@@ -91,6 +91,8 @@ type Part = {
 	readonly source: MemberSet;
 	readonly shared: SharedSet | undefined;
 	readonly stop: () => void;
+	/** The arrangement that last had it. */
+	round: number;
 };
 
 export type Merging = {
@@ -121,6 +123,7 @@ export type MergingNeeds = {
 export const createMerging = (needs: MergingNeeds): Merging => {
 	const { family, direction, id, limits, sourceOf, onChange, outdated } = needs;
 	const parts = new Map<string, Part>();
+	let round = 0;
 	const sets = new Map<Kind, SharedSet>();
 	let everyone: MemberSet | undefined;
 
@@ -153,7 +156,7 @@ export const createMerging = (needs: MergingNeeds): Merging => {
 			if (shared) for (const ending of worth.endings) shared.change(member + ending, present);
 			if (fits(source, worth) !== (shared !== undefined)) outdated();
 		});
-		const part = { worth, source, shared, stop };
+		const part: Part = { worth, source, shared, stop, round };
 		give(part, true);
 		return part;
 	};
@@ -165,7 +168,8 @@ export const createMerging = (needs: MergingNeeds): Merging => {
 	const arrange: Merging['arrange'] = (rules) => {
 		const worths = rules.map((rule) => worthOf(rule, direction, limits.members));
 		const many = worths.filter((worth) => worth !== undefined).length >= limits.rules;
-		const before = new Map(parts);
+		const replaced: Part[] = [];
+		round++;
 		const ordered: Record<Kind | 'single', PolicyRule[]> = { pairs: [], peers: [], single: [] };
 		rules.forEach((rule, i) => {
 			const worth = worths[i];
@@ -175,16 +179,22 @@ export const createMerging = (needs: MergingNeeds): Merging => {
 				return;
 			}
 			const { key } = worth;
-			const known = before.get(key);
-			const same = known?.source === source && fits(source, worth) === (known.shared !== undefined);
-			if (same) before.delete(key);
-			else if (parts.get(key) === known) parts.set(key, begin(worth, source));
-			ordered[parts.get(key)?.shared ? worth.kind : 'single'].push(rule);
+			let part = parts.get(key);
+			if (part?.source !== source || fits(source, worth) !== (part.shared !== undefined)) {
+				if (part) replaced.push(part);
+				part = begin(worth, source);
+				parts.set(key, part);
+			}
+			part.round = round;
+			ordered[part.shared ? worth.kind : 'single'].push(rule);
 		});
-		for (const [key, part] of before) {
-			end(part);
-			if (parts.get(key) === part) parts.delete(key);
+		for (const [key, part] of parts) {
+			if (part.round === round) continue;
+			replaced.push(part);
+			parts.delete(key);
 		}
+		// What comes is given before what goes is taken: what both give stays as it is.
+		for (const part of replaced) end(part);
 		const merged: MergedRules[] = [];
 		for (const kind of ['pairs', 'peers'] as const) {
 			if (ordered[kind].length > 0) merged.push({ set: sharedOf(kind).name, kind, rules: ordered[kind].length });
