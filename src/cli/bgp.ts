@@ -1,5 +1,6 @@
 import type { ExplainAnswer, PeerSessionStatus, RouteAnswer, RouteLine } from '../../bird/index.ts';
 import { table } from '../lab/table.ts';
+import { inOrder, peersText, peerText } from './bgp-text.ts';
 import { askDaemon, daemonSocket, readBody, type SocketOptions } from './control-client.ts';
 
 /** `manx bgp`: sessions and routes of this node's speaker, and what an operator does to them. */
@@ -27,36 +28,6 @@ const ask = async (options: BgpOptions, path: string, method: 'GET' | 'POST' = '
 	return body;
 };
 
-const ago = (seconds: number): string => {
-	const [days, hours, minutes] = [
-		Math.floor(seconds / 86_400),
-		Math.floor(seconds / 3600) % 24,
-		Math.floor(seconds / 60) % 60,
-	];
-	if (days > 0) return `${days}d ${hours}h`;
-	return hours > 0 ? `${hours}h ${minutes}m` : minutes > 0 ? `${minutes}m ${seconds % 60}s` : `${seconds}s`;
-};
-
-export const peersText = (sessions: readonly PeerSessionStatus[], now: number): string => {
-	if (sessions.length === 0) return 'There are no peers.';
-	const rows = sessions.map((one) => [
-		one.name,
-		one.address === '' || one.interface !== undefined ? `${one.address}%${one.interface ?? ''}` : one.address,
-		one.asNumber === 0 ? 'any' : String(one.asNumber),
-		one.held === undefined ? one.state : 'Held',
-		ago(Math.max(0, Math.floor((now - Date.parse(one.since)) / 1000))),
-		String(one.received),
-		String(one.advertised),
-		one.state === 'Established'
-			? one.gracefulRestart.helping
-				? 'stale routes kept'
-				: ''
-			: (one.held ??
-				(one.lastEnd && one.lastEnd !== one.lastError ? `${one.lastError}; before: ${one.lastEnd}` : one.lastError)),
-	]);
-	return table(['PEER', 'ADDRESS', 'AS', 'STATE', 'SINCE', 'RECEIVED', 'TOLD', ''], rows);
-};
-
 export const peers = async (peer: string | undefined, options: BgpOptions): Promise<void> => {
 	const status = (await ask(options, '/status')) as { sessions?: readonly PeerSessionStatus[] } | undefined;
 	if (status === undefined) return;
@@ -66,7 +37,9 @@ export const peers = async (peer: string | undefined, options: BgpOptions): Prom
 		fail(`there is no peer ${peer}; there are ${all.map(({ name }) => name).join(', ') || 'none'}.`);
 		return;
 	}
-	console.log(options.output === 'json' ? JSON.stringify(sessions, null, 2) : peersText(sessions, Date.now()));
+	const [one] = sessions;
+	const text = (): string => (peer !== undefined && one ? peerText(one, Date.now()) : peersText(sessions, Date.now()));
+	console.log(options.output === 'json' ? JSON.stringify(sessions, null, 2) : text());
 };
 
 type Explained = Extract<ExplainAnswer, { ok: true }>['prefixes'];
@@ -110,7 +83,9 @@ export const routes = async (prefix: string | undefined, options: RoutesOptions)
 	});
 	const answer = (await ask(options, `/bgp/routes?${query}`)) as Extract<RouteAnswer, { ok: true }> | undefined;
 	if (answer === undefined) return;
-	console.log(options.output === 'json' ? JSON.stringify(answer.routes, null, 2) : routesText(answer.routes));
+	// For an address the daemon has put the most specific first.
+	const found = prefix === undefined ? inOrder(answer.routes) : answer.routes;
+	console.log(options.output === 'json' ? JSON.stringify(found, null, 2) : routesText(found));
 };
 
 export const explainText = (prefixes: Explained): string => {
