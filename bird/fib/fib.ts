@@ -161,7 +161,7 @@ export const createFib = (options: FibOptions): Fib => {
 				const [links, addresses, all] = await Promise.all([
 					kernel.listLinks(),
 					kernel.listAddresses(),
-					kernel.listRoutes(),
+					kernel.listRoutes(own.protocol),
 				]);
 				view.load(links, addresses, all);
 				loaded = true;

@@ -176,8 +176,8 @@ export type Kernel = {
 
 	readonly listLinks: () => Promise<readonly Link[]>;
 	readonly listAddresses: () => Promise<readonly InterfaceAddress[]>;
-	/** Every route of the main table whoever owns it: `dst` 0.0.0.0/0 and ::/0 for defaults. */
-	readonly listRoutes: () => Promise<readonly Route[]>;
+	/** Every route of the main table whoever owns it, but for one protocol: `dst` 0.0.0.0/0 and ::/0 for defaults. */
+	readonly listRoutes: (except?: number) => Promise<readonly Route[]>;
 	readonly deleteLink: (name: string) => Promise<KernelError | undefined>;
 	readonly setLink: (name: string, change: LinkChange) => Promise<KernelError | undefined>;
 	/** Makes a pod's veth pair: host end here (down, alias set), peer in `podNetns` (down). All of it or nothing. */

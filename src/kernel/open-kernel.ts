@@ -107,7 +107,7 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 			const all = await dumpAddresses(socket, links);
 			return all instanceof Map ? [...all.values()] : failing(all as KernelError);
 		},
-		listRoutes: async () => {
+		listRoutes: async (except) => {
 			if (!feeds.watching()) links.clear();
 			const all: Route[] = [];
 			for (const family of [4, 6] as const) {
@@ -116,7 +116,7 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 					some = [];
 					return (route) => some.push(route);
 				};
-				const error = await dumpRoutes(socket, links, family, 0, begin);
+				const error = await dumpRoutes(socket, links, family, 0, begin, except);
 				if (error !== undefined) failing(error);
 				for (const route of some) all.push(route);
 			}

@@ -28,13 +28,17 @@ export const dumpRoutes = (
 	family: Family,
 	protocol: number,
 	begin: () => (route: Route) => void,
+	/** Passed over before anything is made of them. */
+	except?: number,
 ): Promise<KernelError | undefined> =>
 	socket.dump(
 		(writer) => writeRouteDump(writer, family, protocol),
 		() => {
 			const onRoute = begin();
 			return (type, data, start, end) => {
-				if (type !== nl.RTM_NEWROUTE || (protocol !== 0 && routeProtocol(data, start) !== protocol)) return;
+				if (type !== nl.RTM_NEWROUTE) return;
+				const whose = routeProtocol(data, start);
+				if ((protocol !== 0 && whose !== protocol) || whose === except) return;
 				const route = readRoute(data, start, end, links.nameOf);
 				if (route !== undefined) onRoute(route);
 			};
