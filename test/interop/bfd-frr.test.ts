@@ -154,6 +154,8 @@ describe("BFD with FRR's bfdd", () => {
 		for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
 			await ours.end(signal);
 			await until('bfdd noticed', async () => (await frrPeer())?.status !== 'up');
+			const said = String((await frrPeer())?.['remote-diagnostic']);
+			if (signal === 'SIGTERM') assert.match(said, /admin/i, 'AdminDown is told');
 			assert.ok(
 				(await vtysh('show bgp ipv4 unicast')).includes(prefixes.node[0]),
 				`FRR keeps our route after ${signal}`,

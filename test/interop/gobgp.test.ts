@@ -91,11 +91,14 @@ describe('GoBGP', () => {
 		ours = wire.speaker(config);
 		await both();
 		const monitor = await wire.monitor(wire.node);
-		await ours.end('SIGKILL');
-		await until('GoBGP noticed', async () => !/ESTABLISHED/.test(await gobgp(`neighbor ${addresses.node.ipv4}`)));
-		assert.ok(await theyHave());
-		ours = wire.speaker(config);
-		await both();
+		for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+			await ours.end(signal);
+			await until('GoBGP noticed', async () => !/ESTABLISHED/.test(await gobgp(`neighbor ${addresses.node.ipv4}`)));
+			assert.ok(await theyHave(), `GoBGP keeps our routes after ${signal}`);
+			ours = wire.speaker(config);
+			await both();
+			await until('the session', async () => /ESTABLISHED/.test(await gobgp(`neighbor ${addresses.node.ipv4}`)));
+		}
 		assert.deepEqual(changesIn(monitor), []);
 	});
 
