@@ -46,6 +46,7 @@ const compact = (a: PathAttributes): PathAttributes => {
 	if (a.originatorId !== undefined) copy.originatorId = a.originatorId;
 	if (a.clusterList !== undefined) copy.clusterList = a.clusterList;
 	if (a.onlyToCustomer !== undefined) copy.onlyToCustomer = a.onlyToCustomer;
+	if (a.partial !== undefined) copy.partial = a.partial;
 	if (a.unknown !== undefined) copy.unknown = a.unknown;
 	return copy;
 };
