@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Bird, createBird } from '../../bird/index.ts';
+import { type Bird, createBird, type SpeakerConfig } from '../../bird/index.ts';
 import { type Cluster, clusterOf, type Problem } from '../api/cluster.ts';
 import { nodeAddressesOf } from '../api/node-addresses.ts';
 import type { DatastoreEvent } from '../datastore/datastore.ts';
@@ -34,6 +34,7 @@ const createModule = ({ settings, log, setLogLevel, client, secrets: openSecrets
 	const leftovers =
 		settings.mode === 'bgp' ? undefined : createLearntLeftovers({ nodeName: settings.nodeName, kernel, log });
 	let applied = '';
+	let running: SpeakerConfig | undefined;
 	let started = false;
 	let inSync = false;
 
@@ -121,6 +122,9 @@ const createModule = ({ settings, log, setLogLevel, client, secrets: openSecrets
 		setLogLevel(configuration?.spec.logSeverityScreen ?? settings.logLevel);
 		const internal = cluster.nodes.get(settings.nodeName)?.addresses ?? {};
 		const own = nodeAddressesOf(settings.nodeAddress, internal, interfaces);
+		const node = objects.nodes.get(settings.nodeName);
+		const services =
+			configuration && node ? objects.services.prefixes(configuration.spec, node, settings.nodeName) : [];
 		const result = speakerConfigOf({
 			nodeName: settings.nodeName,
 			cluster,
@@ -132,9 +136,7 @@ const createModule = ({ settings, log, setLogLevel, client, secrets: openSecrets
 			addresses: own.addresses,
 			passwordOf: readPassword,
 			secretOf: readSecret,
-			services: configuration
-				? objects.services.prefixes(configuration.spec, objects.nodes.get(settings.nodeName), settings.nodeName)
-				: [],
+			services,
 		});
 		const object = `Node ${settings.nodeName}`;
 		tell([
@@ -142,10 +144,12 @@ const createModule = ({ settings, log, setLogLevel, client, secrets: openSecrets
 			...own.problems.map((reason) => ({ object, field: 'status.addresses', reason })),
 			...result.problems,
 		]);
-		// Without a configuration what runs goes on: a Node object that is gone for a moment must not end sessions.
-		const { config } = result;
+		// Without a configuration what runs goes on: a Node object that is gone for a moment must not end sessions. But Services
+		// are others' business too: a node that was deleted leaves them at once.
+		const config = result.config ?? (running && { ...running, services });
 		if (config === undefined || JSON.stringify(config) === applied) return;
 		applied = JSON.stringify(config);
+		running = config;
 		const names = new Set(config.peers.map((peer) => peer.name));
 		for (const name of configuredAt.keys()) if (!names.has(name)) configuredAt.delete(name);
 		for (const name of names) if (!configuredAt.has(name)) configuredAt.set(name, performance.now());

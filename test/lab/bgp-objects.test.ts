@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { PeerSessionStatus } from '../../bird/index.ts';
@@ -30,12 +31,12 @@ describe('BGP objects', { timeout: 300_000 }, () => {
 	};
 	const tor = (filters: readonly string[]): string =>
 		object('BGPPeer', 'tor', { peerIP: '192.0.2.1:179', asNumber: '64513', filters });
-	let before_: string[];
+	let atStart: string[];
 
 	before(async () => {
 		await harness.lab(['up', '--nodes', '2', '--pods', '0']);
 		await until('sessions', 20, async () => (await sessions()).every((text) => text.includes('Established')));
-		before_ = await sessions();
+		atStart = await sessions();
 	});
 	after(() => harness.down());
 
@@ -59,7 +60,7 @@ describe('BGP objects', { timeout: 300_000 }, () => {
 		await apply(tor([]));
 		await until('as before', 10, has('fd00:244:0:1::/64', /fd00/));
 		await until('the community is gone', 10, async () => !/64512,7/.test(await atRouter('10.244.2.0/24')));
-		assert.deepEqual(await sessions(), before_, 'no session ended');
+		assert.deepEqual(await sessions(), atStart, 'no session ended');
 	});
 
 	it('a filter that does not exist lets nothing through, and is told', async () => {
@@ -72,7 +73,7 @@ describe('BGP objects', { timeout: 300_000 }, () => {
 		);
 		await apply(tor([]));
 		await until('as before', 10, has('10.244.1.0/24', /10\.244/));
-		assert.deepEqual(await sessions(), before_, 'no session ended');
+		assert.deepEqual(await sessions(), atStart, 'no session ended');
 	});
 
 	it('an address of a Service is announced by the nodes with a ready endpoint', async () => {
@@ -121,8 +122,22 @@ describe('BGP objects', { timeout: 300_000 }, () => {
 		await apply(slice());
 		await until('nobody', 10, async () => !/\[n/.test(await atRouter(address)));
 		assert.match(await atRouter('203.0.113.0/24'), /\[n1 /);
+		await apply(slice('n1', 'n2'));
+		await until('both again', 10, has(address, /^(?=[\s\S]*\[n1 )(?=[\s\S]*\[n2 )/));
+		// Its Node deleted, a node leaves Services to the others, and keeps all else.
+		const file = `${harness.state}/objects/node.n2.yaml`;
+		renameSync(file, `${harness.state}/n2/node.yaml`);
+		await until('n1 alone', 10, async () => {
+			const text = `${await atRouter(address)}${await atRouter('203.0.113.0/24')}`;
+			return (/\[n1 /.test(text) && !/\[n2 /.test(text)) || text;
+		});
+		assert.match(await atRouter('10.244.2.0/24'), /\[n2 /);
+		renameSync(`${harness.state}/n2/node.yaml`, file);
+		await until('and both once more', 10, has(address, /^(?=[\s\S]*\[n1 )(?=[\s\S]*\[n2 )/));
+		await until('the mesh', 20, async () => (await sessions()).every((text) => text.includes('Established')));
+		atStart = await sessions();
 		await apply(object('BGPConfiguration', 'default', {}));
 		await until('no range', 10, async () => !/\[n/.test(await atRouter('203.0.113.0/24')));
-		assert.deepEqual(await sessions(), before_, 'no session ended');
+		assert.deepEqual(await sessions(), atStart, 'no session ended');
 	});
 });
