@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Chains, createChains, createIpsets, type Run, type SetChange } from 'iptables-wrapper';
+import { type Backend, type Chains, createChains, createIpsets, type Run, type SetChange } from 'iptables-wrapper';
 import type { Problem } from '../src/api/cluster.ts';
 import type { Settings } from '../src/config.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
@@ -34,6 +34,8 @@ export type FelixDeps = {
 	readonly openNflog: FlowsDeps['open'];
 	/** Runs iptables and ipset in the node's netns. */
 	readonly run: Run;
+	/** A print of rules and sets that is cheap to take; absent: all is read each time. */
+	readonly openRulesPrint?: (backend: Backend) => () => Promise<string | undefined>;
 	/** ipsets over netlink, in the node's netns. */
 	readonly writeMembers: (changes: readonly SetChange[]) => Promise<boolean>;
 	readonly log: Logger;
@@ -89,6 +91,7 @@ export const createFelix = ({
 	run,
 	writeMembers,
 	openNflog,
+	openRulesPrint,
 	log,
 }: FelixDeps): Felix => {
 	const { nodeName } = settings;
@@ -183,6 +186,7 @@ export const createFelix = ({
 			nodeAddresses: network.addresses,
 			settings: hostSysctls.bring,
 			log: log.child({ part: 'dataplane' }),
+			...(openRulesPrint !== undefined && { rulesPrint: openRulesPrint(backend) }),
 			rulesCheckSeconds,
 			resyncSeconds: settings.resyncSeconds,
 		});

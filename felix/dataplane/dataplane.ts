@@ -29,6 +29,8 @@ export type DataplaneDeps = {
 	/** Brings the node's kernel settings in order; those that were not, in words. */
 	readonly settings: () => readonly string[];
 	readonly log: Logger;
+	/** The same text while nobody has changed rules and sets, as far as that is cheap to tell. */
+	readonly rulesPrint?: () => Promise<string | undefined>;
 	/** Seconds between comparisons of rules and sets with the kernel, which tells nobody of changes to them. */
 	readonly rulesCheckSeconds: number;
 	readonly resyncSeconds: number;
@@ -62,6 +64,8 @@ export type Dataplane = {
 type Waiter = { readonly attachment: Attachment; readonly resolve: (refusal: string | undefined) => void };
 
 const retryDelay = 1000;
+/** Looks at rules and sets that may be content with their print; then all is read once more. */
+const printsTaken = 10;
 
 export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 	const { kernel, chains, ipsets, log } = deps;
@@ -175,13 +179,24 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		wake();
 	};
 
-	const checkRules = async (): Promise<readonly string[]> => {
+	/** The print of rules and sets when all of them were as wanted, and how often it has been taken for the whole since. */
+	let clean: { readonly print: string; times: number } | undefined;
+
+	/** `whole`: not content with a print. */
+	const checkRules = async (whole: boolean): Promise<readonly string[]> => {
 		const found: string[] = [...deps.settings()];
+		const print = await deps.rulesPrint?.();
+		if (!whole && clean !== undefined && clean.print === print && clean.times++ < printsTaken) return found;
+		clean = undefined;
+		let readable = true;
 		for (const resync of [() => ipsets.resync(), () => chains[4].resync(), () => chains[6].resync()]) {
 			const { drifted, error } = await resync();
 			found.push(...drifted);
 			if (error !== undefined) fail('Rules and sets cannot be read', error.message);
+			if (error !== undefined || drifted.length > 0) readable = false;
 		}
+		// Taken before everything was read: what changed meanwhile shows.
+		if (print !== undefined && readable) clean = { print, times: 0 };
 		return found;
 	};
 
@@ -265,7 +280,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 					});
 				}),
 			);
-			repeatedly(deps.rulesCheckSeconds, async () => report(await exclusively(checkRules)));
+			repeatedly(deps.rulesCheckSeconds, async () => report(await exclusively(() => checkRules(false))));
 			repeatedly(deps.resyncSeconds, async () => report(await exclusively(tables.compare)));
 			wake();
 		},
@@ -293,7 +308,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		attachments: () => attachments,
 		verify: async () => {
 			if (!open) return ['nothing was written yet: the datastore is not in sync'];
-			const found = await exclusively(async () => [...(await checkRules()), ...(await tables.compare())]);
+			const found = await exclusively(async () => [...(await checkRules(true)), ...(await tables.compare())]);
 			report(found);
 			if (dirty || running !== undefined || tables.pending() > 0) found.push('changes are on their way');
 			if (lastError !== '') found.push(lastError);

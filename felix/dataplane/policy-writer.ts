@@ -59,7 +59,7 @@ export const createPolicyWriter = ({ chains, ipsets, now, log }: PolicyWriterDep
 	let triedAt = 0;
 	let heldSince: number | undefined;
 	let refusals: readonly Refusal[] = [];
-	let told = '';
+	let told = '[]';
 
 	/** The same object as before where the same is left out. */
 	const cut = new Map<Family, { from: Ruleset; without: string; result: Ruleset }>();

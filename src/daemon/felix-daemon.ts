@@ -4,6 +4,7 @@ import { createHostChecks } from '../host/checks.ts';
 import { listBaseChains } from '../kernel/base-chains.ts';
 import { openNflog } from '../kernel/nflog.ts';
 import { openKernel } from '../kernel/open-kernel.ts';
+import { openRulesPrint, type RulesPrint } from '../kernel/rules-print.ts';
 import { openSetMembers } from '../kernel/set-members.ts';
 import { createShellRun } from '../kernel/shell-run.ts';
 import { openSysctls } from '../kernel/sysctl.ts';
@@ -23,6 +24,7 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 		const condition = client === undefined ? undefined : createNodeCondition({ client, nodeName, log });
 		const kernel = openKernel({ log: log.child({ part: 'kernel' }) });
 		const setMembers = openSetMembers();
+		let rulesPrint: RulesPrint | undefined;
 		const shell = createShellRun({ folder: join(settings.runDir, 'shell') });
 		const felix = createFelix({
 			settings,
@@ -31,6 +33,10 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 			run: shell.run,
 			writeMembers: setMembers.write,
 			openNflog,
+			openRulesPrint: (backend) => {
+				rulesPrint = openRulesPrint(backend, 'manx-');
+				return rulesPrint.take;
+			},
 			sysctls: nodeSysctls(settings.sysctlRoot),
 			wiring: {
 				openKernelIn: (netns) => openKernel({ log, netns, watch: false }),
@@ -99,6 +105,7 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 				await felix.close();
 				kernel.close();
 				setMembers.close();
+				rulesPrint?.close();
 				shell.close();
 			},
 		};

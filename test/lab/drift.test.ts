@@ -106,6 +106,12 @@ for (const backend of ['nft', 'legacy'] as const) {
 			['every rule of filter', () => `iptables-${backend} -F FORWARD; ip6tables-${backend} -F`, /filter MANX-INGRESS/],
 			['a member of a set', () => `ipset del manx-4-src ${pod()[0]},${veth}`, /manx-4-src/],
 			[
+				'a swapped set',
+				() =>
+					'ipset create other hash:net,iface; ipset add other 203.0.113.7,lo; ipset swap manx-4-src other; ipset destroy other',
+				/manx-4-src/,
+			],
+			[
 				'all members of all sets',
 				() => 'for set in $(ipset list -n | grep ^manx); do ipset flush $set; done',
 				/manx-6-src/,
