@@ -93,7 +93,7 @@ router bgp 65001
  bgp graceful-restart preserve-fw-state
  neighbor eth0 interface remote-as external
  neighbor eth0 timers connect 1
- neighbor eth0 bfd check-control-plane-failure
+ neighbor eth0 bfd
  address-family ipv4 unicast
   network ${prefixes.router[0]}
  exit-address-family
@@ -138,7 +138,9 @@ router bgp 65001
 		ours = wire.speaker(config);
 		await both();
 		await bgpd.end('SIGKILL');
-		await until('we help', async () => (await sessionOf(ours)).gracefulRestart.helping);
+		await until('we help', async () => (await sessionOf(ours)).gracefulRestart.helping).catch((error: unknown) =>
+			assert.fail(`${error}\n${ours.log()}\n${frr.logs()}`),
+		);
 		bgpd = frr.start('bgpd', conf);
 		await both();
 		assert.deepEqual(changesIn(monitor), []);
