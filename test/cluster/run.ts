@@ -16,7 +16,7 @@ import { sweepDead, testProcesses } from './sweep.ts';
 
 const root = join(import.meta.dirname, '../..');
 const words = process.argv.slice(2);
-const minutes = Number(process.env.TEST_CLUSTER_MINUTES ?? 45);
+const minutes = Number(process.env.TEST_CLUSTER_MINUTES ?? 60);
 const startedAt = performance.now();
 
 let passed = 0;
