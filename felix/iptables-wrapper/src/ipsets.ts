@@ -1,4 +1,5 @@
 /** Keeps sets as wanted; contract in types.ts. What the kernel holds is remembered, so an apply writes without reading. */
+import { explain, stillUsed, summary } from './ipset-errors.ts';
 import { createIpsetTool, type Line, type Refused, type RestoreResult, textOf } from './ipset-tool.ts';
 import { beyond, createText, type Kept, maxelem, missingFrom, parseCreate, sizeOf } from './kept-set.ts';
 import { canonicalMembers } from './members.ts';
@@ -32,26 +33,6 @@ type Written = { readonly members: ReadonlySet<string>; readonly exact: boolean 
 const line = (verb: 'create' | 'other', set: string, text: string): Line => ({ verb, set, text });
 const lost = (refused: readonly Refused[]): boolean =>
 	refused.some(({ reason }) => /does not exist|already exists/.test(reason));
-
-const summary = (problems: readonly string[]): ToolError | undefined => {
-	const [first, ...more] = problems;
-	if (first === undefined) return undefined;
-	const rest = more.length === 0 ? '' : ` (and ${more.length} more: ${more.slice(0, 4).join(' ')})`;
-	return { message: `${first}${rest}`, code: 1, stderr: problems.join('\n') };
-};
-
-const stillUsed = (set: string): string =>
-	`Set ${set} cannot be destroyed, a rule still uses it: take the rule out; the set goes with the next apply.`;
-
-const explain = ({ line: at, reason }: Refused): string => {
-	const { set, verb } = at;
-	if (/in use by a kernel component/.test(reason)) {
-		return verb === 'other'
-			? stillUsed(set)
-			: `Set ${set} is there with another type or family, and a rule uses it: give the new one another name.`;
-	}
-	return `ipset refused "${textOf(at)}": ${reason}. Correct or remove it; the rest was written.`;
-};
 
 export const createIpsets = (options: IpsetsOptions): Ipsets => {
 	const { prefix, run, delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms)) } = options;
