@@ -8,7 +8,7 @@ import { establish, openOf } from './wire-peer.ts';
 
 /**
  * Peers that never read while the whole table changes behind them, again and again: what they were not told waits in the RIB as
- * its last state, not as bytes. 30,000 routes; DEAF_ROUTES=500000 is the recorded run (docs/reference/bgp.md).
+ * its last state, not as bytes. 30,000 routes; DEAF_ROUTES=100000 is the recorded run (docs/reference/bgp.md).
  */
 
 const ROUTES = Number(process.env.DEAF_ROUTES ?? 30_000);

@@ -113,8 +113,8 @@ export const createRig = async (
 		encodeMessage({ type: 'KEEPALIVE' }),
 	);
 	const inKernel = async (): Promise<number> =>
-		(await output('ip', ['-n', wire.node, 'route', 'show', 'proto', '174'])).match(/^10\.(5\d|[6-9]\d)\./gm)?.length ??
-		0;
+		(await output('ip', ['-n', wire.node, 'route', 'show', 'proto', '174'])).match(/^10\.(5\d|[6-9]\d)\.\d+\.0\/24 /gm)
+			?.length ?? 0;
 	await until('the routes are in the kernel', async () => (await inKernel()) === routes, 90);
 	const session = async () => (await ours.status()).sessions.find(({ name }) => name === 'carrier');
 	const since = (await session())?.since;
@@ -143,7 +143,7 @@ export const createRig = async (
 			const changes = monitor
 				.log()
 				.split('\n')
-				.filter((line) => /^(Deleted )?10\.(5\d|[6-9]\d)\./.test(line));
+				.filter((line) => /^(Deleted )?10\.(5\d|[6-9]\d)\.\d+\.0\/24 /.test(line));
 			assert.deepEqual(changes.slice(0, 5), []);
 			await ping.end('SIGINT');
 			const counted = /(\d+) packets transmitted, (\d+) received/.exec(ping.log());
