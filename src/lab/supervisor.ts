@@ -114,9 +114,11 @@ export const ensureSupervisor = async (name: string): Promise<void> => {
 	});
 	closeSync(output);
 	child.unref();
-	const problem = await until(10_000, async () =>
-		supervisorRecord(name)?.pid === child.pid ? undefined : `its log is ${supervisorLog}`,
+	// A machine with much else to do takes its time to start a program; one that has ended is not waited for.
+	const problem = await until(60_000, async () =>
+		supervisorRecord(name)?.pid === child.pid || child.exitCode !== null ? undefined : `its log is ${supervisorLog}`,
 	);
+	if (child.exitCode !== null) throw new LabError(`The lab's supervisor ended as it began: its log is ${supervisorLog}`);
 	if (problem !== undefined) throw new LabError(`The lab's supervisor does not start: ${problem}`);
 };
 
