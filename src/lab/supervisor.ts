@@ -118,7 +118,8 @@ export const ensureSupervisor = async (name: string): Promise<void> => {
 	const problem = await until(60_000, async () =>
 		supervisorRecord(name)?.pid === child.pid || child.exitCode !== null ? undefined : `its log is ${supervisorLog}`,
 	);
-	if (child.exitCode !== null) throw new LabError(`The lab's supervisor ended as it began: its log is ${supervisorLog}`);
+	if (child.exitCode !== null)
+		throw new LabError(`The lab's supervisor ended as it began: its log is ${supervisorLog}`);
 	if (problem !== undefined) throw new LabError(`The lab's supervisor does not start: ${problem}`);
 };
 
