@@ -7,7 +7,8 @@ import { type LabStatus, labHarness, type Program, traffic, unreadIn, until } fr
 /**
  * The mode of running nodes is changed, node by node as a rolling restart does it, while pods send a datagram each
  * millisecond and an echo each 20: none is lost, neither while the cluster is of both modes nor when a daemon is killed in
- * the middle. Below 10 ms ping takes whole processors from the other tests. What a ping that is ended has on the way is not lost: one at the most.
+ * the middle. Below 10 ms ping takes whole processors from the other tests. What a ping that is ended has on the way is
+ * not lost: one at the most.
  */
 
 type Mode = 'bgp' | 'host-gw';
