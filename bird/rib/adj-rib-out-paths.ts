@@ -2,7 +2,8 @@ import type { PathAttributes } from 'bgp-js-lite';
 import { familyOf } from '../../src/net/ip.ts';
 import type { AdjRibOut } from './adj-rib-out.ts';
 import type { Exporter } from './export.ts';
-import type { Outgoing, Path, RibPeer } from './types.ts';
+import { createOutgoingGroups } from './outgoing-groups.ts';
+import type { Path, RibPeer } from './types.ts';
 
 /**
  * Adj-RIB-Out of a peer that gets several paths to a prefix (RFC 7911). As adj-rib-out.ts, but a path is known by prefix and
@@ -104,34 +105,23 @@ export const createAdjRibOutPaths = (
 		},
 		take: (limit) => {
 			if (pending.size === 0) return [];
-			const groups = {
-				4: new Map<PathAttributes | undefined, string[]>(),
-				6: new Map<PathAttributes | undefined, string[]>(),
-			};
+			const groups = createOutgoingGroups();
 			let taken = 0;
 			for (const prefix of pending) {
 				if (taken >= limit) break;
 				pending.delete(prefix);
 				const forced = again.delete(prefix);
 				const want = wanted(prefix);
-				const group = groups[familyOf(prefix)];
+				const family = familyOf(prefix);
 				const tell = (key: string, attributes: PathAttributes | undefined): void => {
 					put(key, attributes);
-					const keys = group.get(attributes);
-					if (keys === undefined) group.set(attributes, [key]);
-					else keys.push(key);
+					groups.add(family, attributes, key);
 					taken++;
 				};
 				for (const key of [...(keysOf.get(prefix) ?? [])]) if (!want.has(key)) tell(key, undefined);
 				for (const [key, attributes] of want) if (forced || sent.get(key) !== attributes) tell(key, attributes);
 			}
-			const outgoing: Outgoing[] = [];
-			for (const family of [4, 6] as const) {
-				for (const [attributes, prefixes] of groups[family]) {
-					outgoing.push(attributes === undefined ? { family, prefixes } : { family, attributes, prefixes });
-				}
-			}
-			return outgoing;
+			return groups.list();
 		},
 		pending: () => {
 			for (const prefix of pending) {

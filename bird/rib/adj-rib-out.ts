@@ -1,6 +1,7 @@
 import type { PathAttributes } from 'bgp-js-lite';
 import { familyOf } from '../../src/net/ip.ts';
 import type { Exporter } from './export.ts';
+import { createOutgoingGroups } from './outgoing-groups.ts';
 import type { Outgoing, Path, RibFamily } from './types.ts';
 
 /**
@@ -104,10 +105,7 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 		},
 		take: (limit) => {
 			if (pending.size === 0) return nothing;
-			const groups = {
-				4: new Map<PathAttributes | undefined, string[]>(),
-				6: new Map<PathAttributes | undefined, string[]>(),
-			};
+			const groups = createOutgoingGroups();
 			let taken = 0;
 			for (const prefix of takable(limit)) {
 				const family = familyOf(prefix);
@@ -117,18 +115,10 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 				if (attributes === had && (attributes === undefined || !forced)) continue;
 				if (attributes === undefined) sent.delete(prefix);
 				else sent.set(prefix, attributes);
-				const group = groups[family].get(attributes);
-				if (group === undefined) groups[family].set(attributes, [prefix]);
-				else group.push(prefix);
+				groups.add(family, attributes, prefix);
 				if (++taken >= limit) break;
 			}
-			const outgoing: Outgoing[] = [];
-			for (const family of [4, 6] as const) {
-				for (const [attributes, prefixes] of groups[family]) {
-					outgoing.push(attributes === undefined ? { family, prefixes } : { family, attributes, prefixes });
-				}
-			}
-			return outgoing;
+			return groups.list();
 		},
 		pending: () => {
 			for (let prefix = next(); prefix !== undefined; prefix = next()) {

@@ -1,3 +1,5 @@
+import { backslash, closeBrace, closeBracket, colon, comma, openBrace, openBracket, quote } from './json-characters.ts';
+
 /**
  * Reads of a JSON value only what is wanted, out of bytes that may not be all there yet. A pod is 4 to 20 kB as the API
  * server sends it and 300 bytes as Manx uses it: what nobody looks at is passed over by its quotes and brackets and never
@@ -15,15 +17,6 @@ export type Cut =
 	/** The bytes end within it. */
 	| { readonly type: 'more' }
 	| { readonly type: 'broken'; readonly reason: string };
-
-const quote = 0x22;
-const backslash = 0x5c;
-const comma = 0x2c;
-const colon = 0x3a;
-const openBrace = 0x7b;
-const closeBrace = 0x7d;
-const openBracket = 0x5b;
-const closeBracket = 0x5d;
 
 /** Thrown within, at the end of the bytes. */
 const more = Symbol('more');

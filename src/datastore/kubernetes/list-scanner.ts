@@ -5,6 +5,7 @@
  *
  * What is read of an item is json-cut.ts's matter.
  */
+import { backslash, closeBrace, closeBracket, colon, comma, openBrace, openBracket, quote } from './json-characters.ts';
 import { cutJSON, type Keep } from './json-cut.ts';
 
 export type ListScanner = {
@@ -13,15 +14,6 @@ export type ListScanner = {
 	/** What stood around the items, with `items` empty. */
 	readonly end: () => { readonly ok: true; readonly rest: unknown } | { readonly ok: false; readonly reason: string };
 };
-
-const quote = 0x22;
-const backslash = 0x5c;
-const comma = 0x2c;
-const colon = 0x3a;
-const openBrace = 0x7b;
-const closeBrace = 0x7d;
-const openBracket = 0x5b;
-const closeBracket = 0x5d;
 
 export const createListScanner = (
 	maxBytes: number,
