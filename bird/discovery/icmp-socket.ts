@@ -48,7 +48,7 @@ const filterProgram = (): Buffer => {
 };
 
 const words: Readonly<Record<number, string>> = {
-	1: 'not permitted: it needs CAP_NET_RAW',
+	1: 'not permitted: it needs CAP_NET_RAW, which the manifest does not give; docs/reference/bgp.md says how to add it',
 	19: 'there is no such interface',
 	97: 'this host has no IPv6',
 	99: 'the interface has no link-local address (yet)',

@@ -51,6 +51,6 @@ test('no container has more than it needs', () => {
 	assert.deepEqual(added, {
 		install: [],
 		felix: ['NET_ADMIN', 'NET_RAW', 'SYS_ADMIN'],
-		bird: ['NET_ADMIN', 'NET_BIND_SERVICE', 'NET_RAW'],
+		bird: ['NET_ADMIN', 'NET_BIND_SERVICE'],
 	});
 });
