@@ -6,7 +6,7 @@ import { sleep } from '../../src/lab/shell.ts';
 import { parentOf } from './down.ts';
 import { podLog } from './exec.ts';
 import { bringUp, type Harness, idleDeployment } from './harness.ts';
-import { nodeSnapshot } from './node-snapshot.ts';
+import { differences, nodeSnapshot, settledSnapshot } from './node-snapshot.ts';
 import { paths } from './state.ts';
 
 /**
@@ -88,14 +88,11 @@ describe(`${pods} pods on one node, deleted and made for ${seconds} s`, { timeou
 		});
 	const scaleTo = (replicas: number): Promise<unknown> => cluster.api.apply([idleDeployment(replicas)]);
 	const snapshot = (): Promise<readonly string[]> => nodeSnapshot(cluster, node, folders);
-	const untilAsBefore = async (before: readonly string[]): Promise<void> => {
-		let now: readonly string[] = [];
-		await until('the node is as before', 180, async () => {
-			if ((await list()).length > 0) return 'pods are left';
-			now = await snapshot();
-			return now.join('\n') === before.join('\n') ? undefined : 'it differs';
-		}).catch(() => assert.deepEqual(now, before));
-	};
+	const untilAsBefore = (before: readonly string[]): Promise<void> =>
+		until('the node is as before', 180, async () => {
+			const left = (await list()).length;
+			return left > 0 ? `${left} pods are left` : differences(before, await snapshot()).join('\n') || undefined;
+		});
 	/** felix, bird and what they keep running beside them. */
 	const daemons = (): readonly { readonly pid: number; readonly what: string }[] => {
 		const all = processesIn([paths(cluster.state.name).netns(node)]);
@@ -125,7 +122,7 @@ describe(`${pods} pods on one node, deleted and made for ${seconds} s`, { timeou
 			const links = await cluster.output(node, 'ip', '-o', 'link');
 			return /: manx/.test(links) ? links : undefined;
 		});
-		base = await snapshot();
+		base = await settledSnapshot(cluster, node, folders);
 		await scaleTo(1);
 		await untilReady(1);
 		assert.notDeepEqual(await snapshot(), base);

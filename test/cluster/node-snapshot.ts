@@ -1,8 +1,34 @@
+import { sleep } from '../../src/lab/shell.ts';
 import type { Harness } from './harness.ts';
 
 /** Everything about a node that an installation or a pod could change and its removal has to put back; for comparison. */
 export const nodeSnapshot = async (cluster: Harness, node: string, folders: string[]): Promise<readonly string[]> =>
 	(await cluster.output(node, 'bash', '-c', script, 'snapshot', ...folders)).split('\n');
+
+/** As `nodeSnapshot`, once it has been the same for 10 s: what was taken away a moment ago leaves things on their way out. */
+export const settledSnapshot = async (
+	cluster: Harness,
+	node: string,
+	folders: string[],
+): Promise<readonly string[]> => {
+	let last: readonly string[] = [];
+	await cluster.eventually(`${node} settles`, 180, async () => {
+		const before = last;
+		await sleep(10_000);
+		last = await nodeSnapshot(cluster, node, folders);
+		return differences(before, last).join('\n') || undefined;
+	});
+	return last;
+};
+
+/** Lines that only one of the two snapshots has: "- line" of the first, "+ line" of the second. */
+export const differences = (before: readonly string[], now: readonly string[]): readonly string[] => {
+	const [old, recent] = [new Set(before), new Set(now)];
+	return [
+		...before.filter((line) => !recent.has(line)).map((line) => `- ${line}`),
+		...now.filter((line) => !old.has(line)).map((line) => `+ ${line}`),
+	];
+};
 
 const script = `
 ip -o link | sed -E 's/^[0-9]+: //; s/@if[0-9]+//' | sort
