@@ -48,6 +48,8 @@ export type SessionHandlers = {
 	readonly drained: () => void;
 	/** A connection ended without a session. */
 	readonly failed: (cause: Cause) => void;
+	/** The state as told, that of the connection which is furthest. */
+	readonly entered: (state: FsmState) => void;
 };
 
 export type ConnectionsOptions = {
@@ -332,6 +334,7 @@ export const createConnections = (
 		}
 		const after = foremost(peer).state;
 		if (before !== after) {
+			handlers.entered(after);
 			const what = input.type === 'event' ? input.event.type : input.type;
 			log.debug({ from: before, to: after }, `${before} to ${after}: ${what}`);
 		}

@@ -31,6 +31,8 @@ export type Bird = {
 	/** Touches only what differs. A new AS number or router ID starts all sessions anew, by graceful restart. */
 	readonly update: (config: SpeakerConfig) => Promise<void>;
 	readonly status: () => BirdStatus;
+	/** Prefixes with a path, by family; looks at all of them. */
+	readonly ribSize: () => { readonly 4: number; readonly 6: number };
 	/** As Speaker's: by name, address or `*`. */
 	readonly clear: (peer: string, message?: string) => Done;
 	readonly refresh: (peer: string, direction: 'in' | 'out') => Done;
@@ -45,7 +47,13 @@ export type Bird = {
 	readonly stop: (how?: { readonly graceful: boolean }) => Promise<void>;
 };
 
-export type BirdOptions = { readonly config: SpeakerConfig; readonly kernel: Kernel; readonly log: Logger };
+export type BirdOptions = {
+	readonly config: SpeakerConfig;
+	readonly kernel: Kernel;
+	readonly log: Logger;
+	/** Routes are in the kernel, so many seconds after the earliest change that they come from. */
+	readonly toKernel?: (seconds: number) => void;
+};
 
 const prefSrcOf = ({ addresses: { ipv4, ipv6 } }: SpeakerConfig): { 4?: string; 6?: string } => ({
 	...(ipv4 && { 4: ipv4 }),
@@ -63,7 +71,7 @@ const sameFoundation = (a: SpeakerConfig, b: SpeakerConfig): boolean =>
 	a.maximumPaths === b.maximumPaths &&
 	a.clusterId === b.clusterId;
 
-export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird => {
+export const createBird = ({ config: initial, kernel, log, toKernel }: BirdOptions): Bird => {
 	let config = initial;
 	let fib: Fib;
 	let speaker: Speaker;
@@ -78,7 +86,13 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 
 	const build = (): void => {
 		const { asNumber, routerId, maximumPaths } = config;
-		fib = createFib({ kernel, log: log.child({ part: 'fib' }), prefSrc: prefSrcOf(config), maximumPaths });
+		fib = createFib({
+			kernel,
+			log: log.child({ part: 'fib' }),
+			prefSrc: prefSrcOf(config),
+			maximumPaths,
+			written: (since) => toKernel?.((systemTimers.now() - since) / 1000),
+		});
 		fib.setIgnoredInterfaces(config.ignoredInterfaces ?? []);
 		fib.setGateways(gatewaysOf(config));
 		rib = createRib({
@@ -140,6 +154,7 @@ export const createBird = ({ config: initial, kernel, log }: BirdOptions): Bird 
 				if (wasRunning) await start();
 			}),
 		status: () => ({ ...speaker.status(), fib: fib.status() }),
+		ribSize: () => rib.size(),
 		routes: (query) => lookAt(rib, query),
 		explain: (prefix, peer) => explainPolicy(rib, prefix, peer),
 		clear: (peer, message) => speaker.clear(peer, message),

@@ -1,6 +1,7 @@
 import type { Logger } from '../src/logging.ts';
 import type { BfdSessionStatus } from './bfd/types.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
+import type { SessionCounters } from './counters.ts';
 import type { Rib } from './rib/types.ts';
 import type { PeerProgress } from './session/convergence.ts';
 import type { Event, FsmConfig, FsmState } from './session/fsm.ts';
@@ -46,6 +47,7 @@ export type PeerSessionStatus = {
 		/** Routes of the peer's last session are kept while it restarts. */
 		readonly helping: boolean;
 	};
+	readonly counters: SessionCounters;
 };
 
 export type PeerSession = {

@@ -4,6 +4,7 @@ import { createAnnouncer } from './announcer.ts';
 import { createComplaints } from './complaints.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
 import { type Connections, createConnections, describeCause } from './connections.ts';
+import { createCounters } from './counters.ts';
 import { ownNextHops } from './own-next-hops.ts';
 import type { Hold, PeerSession, PeerSessionPorts } from './peer-session-types.ts';
 import { createPrefixLimit } from './prefix-limit.ts';
@@ -73,6 +74,7 @@ export const createPeerSession = (
 	let doubted = false;
 
 	const complain = createComplaints(name, log, timers);
+	const counters = createCounters();
 	const limit = createPrefixLimit(name, log);
 	const stale = createStaleRoutes({ peer: name, rib, timers, log, changed: ports.changed });
 
@@ -153,6 +155,7 @@ export const createPeerSession = (
 	};
 
 	const down = (agreed: Negotiated, cause: Cause): void => {
+		counters.ended(cause);
 		negotiated = undefined;
 		progress = noSession;
 		announcer.down();
@@ -178,6 +181,7 @@ export const createPeerSession = (
 	};
 
 	const failed = (cause: Cause): void => {
+		counters.ended(cause);
 		if (cause.kind === 'stopped') return;
 		lastError = describeCause(cause) + silenceHint(cause, config);
 		const repeated = timers.now() - (logged.get(lastError) ?? Number.NEGATIVE_INFINITY) < REPEAT_MS;
@@ -199,6 +203,7 @@ export const createPeerSession = (
 			...(config.localAS && !config.localAS.noPrepend && { localAS: config.localAS.asNumber }),
 			...(config.role && { role: config.role }),
 		});
+		counters.received(message, refused.length);
 		for (const { family, prefixes, attributes } of changes) {
 			if (attributes === undefined) rib.withdraw(name, family, prefixes);
 			else rib.announce(name, family, prefixes, attributes);
@@ -261,6 +266,7 @@ export const createPeerSession = (
 					if (negotiated !== undefined) routeRefresh.received(message, negotiated);
 				},
 				failed,
+				entered: counters.entered,
 				drained: () => {
 					announcer.drained();
 					ports.changed();
@@ -273,7 +279,10 @@ export const createPeerSession = (
 		peer: name,
 		rib,
 		timers,
-		send: (messages) => connections.send(messages),
+		send: (messages) => {
+			counters.sent(messages.length);
+			return connections.send(messages);
+		},
 		stalled: () => connections.stalled(),
 		deferring: () => config.exportLearnt && ports.deferring(),
 	});
@@ -368,6 +377,7 @@ export const createPeerSession = (
 				peerRestartTime: negotiated?.gracefulRestart?.restartTime ?? 0,
 				helping: stale.helping(),
 			},
+			counters: counters.read(),
 		}),
 	};
 };

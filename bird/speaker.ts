@@ -112,6 +112,8 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	let restarting = false;
 	let startUp: StartUp | undefined;
 	let pulsedAt = 0;
+	/** When the first of what is not decided yet was told. */
+	let changedAt: number | undefined;
 	let watched: ReadonlySet<string> | undefined;
 	let originator: Originator | undefined;
 	const staticRoutes = createStaticRoutes(rib);
@@ -123,6 +125,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			.flatMap(({ name }) => peers.get(name) ?? []);
 
 	const schedule = (): void => {
+		changedAt ??= timers.now();
 		if (scheduled || !running) return;
 		scheduled = true;
 		timers.soon(() => {
@@ -150,13 +153,13 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 
 	const hand = (decisions: ReadonlyMap<string, Decision | undefined>): void => {
 		if (decisions.size <= PORTION) {
-			if (decisions.size > 0) fib.update(decisions);
+			if (decisions.size > 0) fib.update(decisions, changedAt);
 			return;
 		}
 		let prefixes: string[] = [];
 		let values: (Decision | undefined)[] = [];
 		const give = (): void => {
-			fib.update(listedMap(prefixes, values));
+			fib.update(listedMap(prefixes, values), changedAt);
 			prefixes = [];
 			values = [];
 		};
@@ -175,6 +178,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		resolve();
 		handOver(limit);
 		let more = rib.undecided();
+		if (!more) changedAt = undefined;
 		if (!more) startUp?.judge();
 		for (const peer of peers.values()) {
 			more = peer.pump() || more;

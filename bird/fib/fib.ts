@@ -194,6 +194,7 @@ export const createFib = (options: FibOptions): Fib => {
 		resync: async () => {
 			await resync();
 		},
+		...(options.written && { written: options.written }),
 	});
 
 	const rereadSoon = (): void => {
@@ -235,13 +236,13 @@ export const createFib = (options: FibOptions): Fib => {
 	};
 
 	return {
-		update: (changes) => {
+		update: (changes, since) => {
 			changes.forEach((decision, prefix) => {
 				if (decision === undefined) decisions.delete(prefix);
 				else decisions.set(prefix, decision);
 				if (loaded) render(prefix, decision);
 			});
-			if (changes.size > 0) writer.kick();
+			if (changes.size > 0) writer.kick(since);
 		},
 		start: async () => {
 			unwatch = kernel.watch(onEvent);

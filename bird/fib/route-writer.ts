@@ -10,8 +10,8 @@ import type { FibFailure, Timers } from './types.ts';
  */
 
 export type RouteWriter = {
-	/** Something is to be written. */
-	readonly kick: () => void;
+	/** Something is to be written; `since`: the time of the change that it comes from. */
+	readonly kick: (since?: number) => void;
 	/** Something may have gone wrong without a word: read again soon, then write the difference. */
 	readonly resyncSoon: () => void;
 	/** The kernel told of a change that may concern routes of ours; looked at when things have settled. */
@@ -31,6 +31,8 @@ export type RouteWriterOptions = {
 	readonly timers: Timers;
 	/** Reads everything again. */
 	readonly resync: () => Promise<void>;
+	/** Routes were written; the earliest `since` among what was kicked for. */
+	readonly written?: (since: number) => void;
 };
 
 const FIRST_RETRY = 1_000;
@@ -39,11 +41,12 @@ const LAST_RETRY = 60_000;
 const SETTLE = 100;
 const SHOWN = 10;
 
-export const createRouteWriter = ({ routes, log, timers, resync }: RouteWriterOptions): RouteWriter => {
+export const createRouteWriter = ({ routes, log, timers, resync, written }: RouteWriterOptions): RouteWriter => {
 	let started = false;
 	let closed = false;
 	let running = false;
 	let dirty = false;
+	let oldest: number | undefined;
 	let resyncWanted = false;
 	let retryIn = FIRST_RETRY;
 	let retryTimer: unknown;
@@ -78,7 +81,7 @@ export const createRouteWriter = ({ routes, log, timers, resync }: RouteWriterOp
 		if (over.length > 0) {
 			log.info({ prefixes: over.slice(0, SHOWN), count: over.length }, 'routes refused before are settled');
 		}
-		if (failed.size > 0) retryLater(kick);
+		if (failed.size > 0) retryLater(() => kick());
 		else retryIn = FIRST_RETRY;
 	};
 
@@ -91,7 +94,11 @@ export const createRouteWriter = ({ routes, log, timers, resync }: RouteWriterOp
 			}
 			if (dirty) {
 				dirty = false;
-				noteFailures((await routes.apply()).failed);
+				const since = oldest;
+				oldest = undefined;
+				const { written: added, deleted, failed } = await routes.apply();
+				if (since !== undefined && added.length + deleted.length > 0) written?.(since);
+				noteFailures(failed);
 			}
 		} catch (error) {
 			if (closed) return;
@@ -114,7 +121,8 @@ export const createRouteWriter = ({ routes, log, timers, resync }: RouteWriterOp
 	const wake = (): void => {
 		if (started && !closed && !running) void run();
 	};
-	const kick = (): void => {
+	const kick = (since?: number): void => {
+		if (since !== undefined) oldest = Math.min(oldest ?? since, since);
 		dirty = true;
 		wake();
 	};

@@ -19,6 +19,8 @@ export type FibOptions = {
 	/** How often everything is read again although nothing seemed to happen; 90. */
 	readonly resyncSeconds?: number;
 	readonly timers?: Timers;
+	/** Routes were written; the earliest `since` of the decisions that they come from. */
+	readonly written?: (since: number) => void;
 };
 
 export type FibFailure = {
@@ -46,8 +48,8 @@ export type FibStatus = {
 export type NextHopListener = (nextHop: string, metric: number | undefined, interfaces?: readonly string[]) => void;
 
 export type Fib = {
-	/** What the RIB decided; undefined: no path any more. Local and unreachable ones are not installed. */
-	readonly update: (decisions: ReadonlyMap<string, Decision | undefined>) => void;
+	/** What the RIB decided `since`; undefined: no path any more. Local and unreachable ones are not installed. */
+	readonly update: (decisions: ReadonlyMap<string, Decision | undefined>, since?: number) => void;
 	/** Reads the kernel; learnt routes of the last run are kept until `converged`. Rejects when the kernel cannot be read. */
 	readonly start: () => Promise<void>;
 	/** All expected End-of-RIBs came or the time is over: routes of the last run that nobody wants go. */

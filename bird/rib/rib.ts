@@ -300,6 +300,11 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			return table;
 		},
 		prefixes: () => entries.keys(),
+		size: () => {
+			let ipv6 = 0;
+			for (const prefix of entries.keys()) if (prefix.includes(':')) ipv6++;
+			return { 4: entries.size - ipv6, 6: ipv6 };
+		},
 		rejected: () => [...peers.values()].flatMap((peer) => [...peer.in.rejected()]),
 		explain: (prefix) => {
 			decide();

@@ -136,6 +136,8 @@ export type Rib = {
 	readonly locRib: () => ReadonlyMap<string, Decision>;
 	/** All that have a path. */
 	readonly prefixes: () => Iterable<string>;
+	/** How many those are, by family. */
+	readonly size: () => { readonly 4: number; readonly 6: number };
 	/** Those that peers told and of which nothing was taken. */
 	readonly rejected: () => Iterable<string>;
 	/** Every path to a prefix, what it is used for and why. */

@@ -23,7 +23,14 @@ const grace = 5000;
 /** Milliseconds between looks at the files of passwords. */
 const passwordInterval = 5000;
 
-const createModule = ({ settings, log, setLogLevel, client, secrets: openSecrets }: ModuleContext): Module => {
+const createModule = ({
+	settings,
+	log,
+	setLogLevel,
+	client,
+	secrets: openSecrets,
+	toKernel,
+}: ModuleContext): Module => {
 	const kernel = openKernel({ log: log.child({ part: 'kernel' }) });
 	const objects = createBirdObjects();
 	const secrets = openSecrets?.(() => reconfigure());
@@ -155,7 +162,7 @@ const createModule = ({ settings, log, setLogLevel, client, secrets: openSecrets
 		for (const name of names) if (!configuredAt.has(name)) configuredAt.set(name, performance.now());
 		work = work.then(async () => {
 			if (bird !== undefined) return bird.update(config);
-			bird = createBird({ config, kernel, log });
+			bird = createBird({ config, kernel, log, toKernel });
 			await bird.start();
 		});
 		work.catch((error: Error) => log.error({}, `the speaker cannot start: ${error.message}`));
@@ -211,6 +218,7 @@ const createModule = ({ settings, log, setLogLevel, client, secrets: openSecrets
 		problems: () => (judged ? problems : undefined),
 		status: () => ({
 			problems,
+			...(bird && { rib: bird.ribSize() }),
 			...(bird?.status() ?? { sessions: [], routes: { wanted: 0, programmed: 0 }, lastError: '' }),
 		}),
 		stop: async () => {

@@ -42,6 +42,8 @@ export type ModuleContext = {
 	/** The same. */
 	readonly secrets: OpenedDatastore['secrets'];
 	readonly setLogLevel: (level: Settings['logLevel']) => void;
+	/** Seconds that routes took from a change into the kernel, for the metrics. */
+	readonly toKernel: (seconds: number) => void;
 };
 
 const stopTimeout = 5000;
@@ -72,7 +74,15 @@ export const runDaemon = async (
 	});
 	mkdirSync(settings.runDir, { recursive: true, mode: 0o700 });
 	const { datastore, client, secrets, source } = openDatastore(name, settings, log);
-	const module = create({ settings, log, client, secrets, setLogLevel: logger.setLevel });
+	const metrics = createMetrics(name, settings.nodeName, packageJson.version, () => ({
+		routes: { wanted: 0, programmed: 0 },
+		...figuresOf(module.status()),
+		inSync,
+		ready: unready().length === 0,
+		refused: datastore.refusals().length,
+	}));
+	const { setLevel: setLogLevel } = logger;
+	const module = create({ settings, log, client, secrets, setLogLevel, toKernel: metrics.toKernel });
 	const reporter =
 		client &&
 		createProblemReporter({
@@ -121,13 +131,7 @@ export const runDaemon = async (
 			address,
 			{
 				unready,
-				metrics: createMetrics(name, settings.nodeName, packageJson.version, () => ({
-					routes: { wanted: 0, programmed: 0 },
-					...figuresOf(module.status()),
-					inSync,
-					ready: unready().length === 0,
-					refused: datastore.refusals().length,
-				})).text,
+				metrics: metrics.text,
 			},
 			log.child({ part: 'probes' }),
 		);

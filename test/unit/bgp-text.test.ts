@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import { createCounters } from '../../bird/counters.ts';
 import type { PeerSessionStatus, RouteLine } from '../../bird/index.ts';
 import { routesText } from '../../src/cli/bgp.ts';
 import { inOrder, peersText, peerText } from '../../src/cli/bgp-text.ts';
@@ -19,6 +20,7 @@ const tor: PeerSessionStatus = {
 	holdTime: 90,
 	families: ['1/1', '2/1'],
 	gracefulRestart: { agreed: true, peerRestartTime: 120, helping: false },
+	counters: createCounters().read(),
 };
 const down: PeerSessionStatus = {
 	...tor,

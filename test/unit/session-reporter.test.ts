@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { createCounters } from '../../bird/counters.ts';
 import type { PeerSessionStatus } from '../../bird/index.ts';
 import { createSessionReporter, entryOf, forgottenNodes } from '../../src/daemon/session-reporter.ts';
 import type { Clock } from '../../src/datastore/kubernetes/transport-types.ts';
@@ -20,6 +21,7 @@ const session = (name: string, given: Partial<PeerSessionStatus> = {}): PeerSess
 	holdTime: 90,
 	families: ['1/1'],
 	gracefulRestart: { agreed: true, peerRestartTime: 120, helping: false },
+	counters: createCounters().read(),
 	...given,
 });
 
