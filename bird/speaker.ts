@@ -1,5 +1,6 @@
 import { CEASE, encodeShutdownMessage, hardReset } from 'bgp-js-lite';
 import type { Logger } from '../src/logging.ts';
+import { createAcceptor } from './acceptor.ts';
 import type { Bfd } from './bfd/bfd.ts';
 import { createPeerWatch } from './bfd/peer-watch.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
@@ -8,10 +9,10 @@ import { dynamicPeer, protectionsOf, rangeOf } from './configured-peers.ts';
 import type { Fib } from './fib/types.ts';
 import { createListeners } from './listeners.ts';
 import { createOriginator, type Originator } from './originator.ts';
+import { createPasses } from './passes.ts';
 import { createPeerSession } from './peer-session.ts';
 import type { Done, PeerSession, PeerSessionStatus } from './peer-session-types.ts';
-import { listedMap } from './rib/listed-map.ts';
-import type { Decision, Rib } from './rib/types.ts';
+import type { Rib } from './rib/types.ts';
 import type { Event, FsmConfig } from './session/fsm.ts';
 import { cease } from './session/notification.ts';
 import { createStartUp, type StartUp } from './start-up.ts';
@@ -21,10 +22,7 @@ import type { Timers } from './timers.ts';
 import type { Connection, Transport } from './transport/transport.ts';
 import { createUnnumbered, type UnnumberedPorts } from './unnumbered.ts';
 
-/**
- * All peers of one BGP speaker, between RIB and FIB. Work is coalesced: whatever changed, one pass soon after moves next
- * hops to the resolver, decisions to the kernel and UPDATEs to the peers.
- */
+/** All peers of one BGP speaker, between RIB and FIB; what is to be done when something changed is in passes.ts. */
 
 export type SpeakerStatus = {
 	readonly asNumber: number;
@@ -81,10 +79,6 @@ export type Speaker = {
 	readonly stop: (how: { readonly graceful: boolean }) => Promise<void>;
 };
 
-/** Decisions handed to the FIB at a time. */
-const PORTION = 8192;
-const PULSE_MS = 200;
-
 export const createSpeaker = (options: SpeakerOptions): Speaker => {
 	const { rib, fib, log, timers, transport } = options;
 	const peers = new Map<string, PeerSession>();
@@ -102,19 +96,15 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			listen();
 			for (const peer of onLink(link)) {
 				peer.review({ ...peer.config, address }, config);
+				acceptor.changed();
 				peer.restart(`its router on ${link} is ${address}`);
 			}
 		},
 	});
 	let config = options.config;
 	let running = false;
-	let scheduled = false;
 	let restarting = false;
 	let startUp: StartUp | undefined;
-	let pulsedAt = 0;
-	/** When the first of what is not decided yet was told. */
-	let changedAt: number | undefined;
-	let watched: ReadonlySet<string> | undefined;
 	let originator: Originator | undefined;
 	const staticRoutes = createStaticRoutes(rib);
 
@@ -124,84 +114,19 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			.filter((peer) => peer.address === '' && peer.interface === link)
 			.flatMap(({ name }) => peers.get(name) ?? []);
 
-	const schedule = (): void => {
-		changedAt ??= timers.now();
-		if (scheduled || !running) return;
-		scheduled = true;
-		timers.soon(() => {
-			scheduled = false;
-			if (running) pass(2 * PORTION);
-		});
-	};
-
-	const resolve = (): void => {
-		const nextHops = rib.nextHops();
-		if (nextHops === watched) return;
-		watched = nextHops;
-		fib.watchNextHops(nextHops, (nextHop, metric, interfaces) => {
-			rib.setNextHop(nextHop, metric, interfaces);
-			schedule();
-		});
-	};
-
-	/** Long work does not starve sessions: their timers cannot run meanwhile. */
-	const pulse = (): void => {
-		if (timers.now() - pulsedAt < PULSE_MS) return;
-		pulsedAt = timers.now();
-		for (const peer of peers.values()) peer.pulse();
-	};
-
-	const hand = (decisions: ReadonlyMap<string, Decision | undefined>): void => {
-		if (decisions.size <= PORTION) {
-			if (decisions.size > 0) fib.update(decisions, changedAt);
-			return;
-		}
-		let prefixes: string[] = [];
-		let values: (Decision | undefined)[] = [];
-		const give = (): void => {
-			fib.update(listedMap(prefixes, values), changedAt);
-			prefixes = [];
-			values = [];
-		};
-		decisions.forEach((decision, prefix) => {
-			prefixes.push(prefix);
-			values.push(decision);
-			if (prefixes.length < PORTION) return;
-			give();
-			pulse();
-		});
-		if (prefixes.length > 0) give();
-	};
-
-	/** In portions, so that the kernel has the first to write while the next are decided. */
-	const pass = (limit?: number): void => {
-		resolve();
-		handOver(limit);
-		let more = rib.undecided();
-		if (!more) changedAt = undefined;
-		if (!more) startUp?.judge();
-		for (const peer of peers.values()) {
-			more = peer.pump() || more;
-			pulse();
-		}
-		if (more) schedule();
-	};
-
-	const handOver = (limit?: number): void => {
-		const decisions = rib.takeDecisions(limit);
-		hand(startUp?.sift(decisions) ?? decisions);
-	};
+	const { schedule, scheduleAll, pass, hand, pulse } = createPasses({
+		rib,
+		fib,
+		timers,
+		peers,
+		startUp: () => startUp,
+		running: () => running,
+	});
+	const acceptor = createAcceptor(peers);
 
 	const accept = (connection: Connection): void => {
 		if (running && connection.interface !== '') unnumbered.heard(connection.interface, connection.remoteAddress);
-		const candidates = [...peers.values()].filter(
-			({ config: { address, interface: dev = '' } }) =>
-				address === connection.remoteAddress && (connection.interface === '' || dev === connection.interface),
-		);
-		const peer =
-			candidates.find(({ config: { localAddress } }) => localAddress === connection.localAddress) ??
-			candidates.find(({ config: { localAddress } }) => localAddress === undefined) ??
-			candidates[0];
+		const peer = acceptor.peerOf(connection);
 		if (!running) reject(connection);
 		else if (peer !== undefined) peer.accept(connection);
 		else welcome(connection);
@@ -232,7 +157,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			timers,
 			log,
 			deferring: () => startUp?.deferring() ?? false,
-			changed: schedule,
+			changed: () => schedule(peerConfig.name),
 			isDynamic: dynamic.has(peerConfig.name),
 			established: (localAddress) => watch?.follow(peer, localAddress),
 			besides: (localAddress) => fib.addressesBeside?.(localAddress) ?? [],
@@ -240,10 +165,12 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 				const { name } = peerConfig;
 				watch?.forget(name);
 				if (dynamic.delete(name)) peers.delete(name);
+				acceptor.changed();
 			},
 			...(options.fsm && { fsm: options.fsm }),
 		});
 		peers.set(peerConfig.name, peer);
+		acceptor.changed();
 		peer.start();
 		watch?.follow(peer);
 		return peer;
@@ -281,6 +208,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 		peer.stop(event);
 		watch?.forget(peer.config.name);
 		peers.delete(peer.config.name);
+		acceptor.changed();
 		dynamic.delete(peer.config.name);
 	};
 
@@ -294,10 +222,15 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 				log,
 				restarting,
 				config: () => config,
-				peers: () => [...peers.values()].filter((peer) => !dynamic.has(peer.config.name) && !peer.held()),
-				hand: (decisions) => (decisions === undefined ? handOver() : hand(decisions)),
+				peers: () => peers.values(),
+				awaits: (peer) => {
+					const { name } = peer.config;
+					return peers.get(name) === peer && !dynamic.has(name) && !peer.held();
+				},
+				hand,
 				selected: () => {
 					for (const peer of peers.values()) peer.review(peer.config, config);
+					scheduleAll();
 				},
 				changed: schedule,
 			});
@@ -345,7 +278,7 @@ export const createSpeaker = (options: SpeakerOptions): Speaker => {
 			for (const peer of next.peers) if (!peers.has(peer.name)) add(unnumbered.resolve(peer));
 			originator?.want(next);
 			staticRoutes.want(next.reachable);
-			schedule();
+			scheduleAll();
 		},
 		status: () => ({
 			asNumber: config.asNumber,

@@ -4,7 +4,7 @@ import type { Fib } from './fib/types.ts';
 import type { PeerSession } from './peer-session-types.ts';
 import { createRestartHold, type RestartHold } from './restart-hold.ts';
 import type { Decision } from './rib/types.ts';
-import { complete, selectable } from './session/convergence.ts';
+import { isComplete, isSelectable, type PeerProgress } from './session/convergence.ts';
 import type { Timer, Timers } from './timers.ts';
 
 /**
@@ -35,8 +35,9 @@ export type StartUpPorts = {
 	/** The kernel has routes of an earlier run. */
 	readonly restarting: boolean;
 	readonly config: () => SpeakerConfig;
-	/** Those to wait for: configured, and not kept down. */
-	readonly peers: () => readonly PeerSession[];
+	readonly peers: () => Iterable<PeerSession>;
+	/** Whether it is one to wait for: configured, there, and not kept down. */
+	readonly awaits: (peer: PeerSession) => boolean;
 	/** Hands decisions to the FIB; without any given, all that the RIB has not given yet. */
 	readonly hand: (decisions?: Decisions) => void;
 	/** Routes of others may be announced. */
@@ -45,7 +46,25 @@ export type StartUpPorts = {
 };
 
 export const createStartUp = (ports: StartUpPorts): StartUp => {
-	const { fib, timers, log, restarting, config, peers } = ports;
+	const { fib, timers, log, restarting, config, awaits } = ports;
+	const peers = (): PeerSession[] => [...ports.peers()].filter(awaits);
+	/** Whether all are so far. Who was not is asked first the next time: with a thousand peers all would be, at each pass. */
+	const everybody = (sofar: (progress: PeerProgress) => boolean): (() => boolean) => {
+		let last: PeerSession | undefined;
+		const lags = (peer: PeerSession): boolean => !sofar(peer.progress()) && awaits(peer);
+		return () => {
+			if (last !== undefined && lags(last)) return false;
+			last = undefined;
+			for (const peer of ports.peers()) {
+				if (!lags(peer)) continue;
+				last = peer;
+				return false;
+			}
+			return true;
+		};
+	};
+	const allSelectable = everybody(isSelectable);
+	const allComplete = everybody(isComplete);
 	let deferring = restarting;
 	let converged = false;
 	let hold: RestartHold | undefined;
@@ -90,10 +109,9 @@ export const createStartUp = (ports: StartUpPorts): StartUp => {
 		judge: () => {
 			// Nobody knows which neighbours of a range are to come back.
 			if (converged || (restarting && config().dynamicPeers?.length)) return;
-			const progress = peers().map((peer) => peer.progress());
-			if (selectable(progress)) endDeferring();
-			if (complete(progress)) {
-				converge(progress.length === 0 ? 'there are no peers' : 'all peers have announced their routes');
+			if (deferring && allSelectable()) endDeferring();
+			if (allComplete()) {
+				converge(peers().length === 0 ? 'there are no peers' : 'all peers have announced their routes');
 			}
 		},
 		stop: () => {

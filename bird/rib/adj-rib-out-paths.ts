@@ -24,6 +24,8 @@ export const createAdjRibOutPaths = (
 	idOf: (path: Path) => number,
 	/** In other families than these the peer gets the best alone. */
 	{ families, paths: most }: NonNullable<RibPeer['addPath']>,
+	/** Something became pending where nothing was. */
+	wake: () => void = () => {},
 ): AdjRibOut => {
 	let exporter = first;
 	let sending = false;
@@ -32,6 +34,11 @@ export const createAdjRibOutPaths = (
 	const keysOf = new Map<string, Set<string>>();
 	const pending = new Set<string>();
 	const again = new Set<string>();
+
+	const wait = (prefix: string): void => {
+		if (pending.size === 0) wake();
+		pending.add(prefix);
+	};
 
 	const clear = (): void => {
 		sent.clear();
@@ -78,28 +85,28 @@ export const createAdjRibOutPaths = (
 		start: (prefixes) => {
 			sending = true;
 			clear();
-			for (const prefix of prefixes) pending.add(prefix);
+			for (const prefix of prefixes) wait(prefix);
 		},
 		stop: () => {
 			sending = false;
 			clear();
 		},
 		changed: (prefix) => {
-			if (sending) pending.add(prefix);
+			if (sending) wait(prefix);
 		},
 		pathsChanged: (prefix) => {
-			if (sending) pending.add(prefix);
+			if (sending) wait(prefix);
 		},
 		review: (next, prefixes) => {
 			exporter = next;
 			if (!sending) return;
-			for (const prefix of prefixes) pending.add(prefix);
-			for (const prefix of keysOf.keys()) pending.add(prefix);
+			for (const prefix of prefixes) wait(prefix);
+			for (const prefix of keysOf.keys()) wait(prefix);
 		},
 		resend: (family) => {
 			for (const prefix of keysOf.keys()) {
 				if (familyOf(prefix) !== family) continue;
-				pending.add(prefix);
+				wait(prefix);
 				again.add(prefix);
 			}
 		},

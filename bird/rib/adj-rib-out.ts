@@ -26,7 +26,12 @@ export type AdjRibOut = {
 
 const nothing: readonly Outgoing[] = [];
 
-export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Path | undefined): AdjRibOut => {
+export const createAdjRibOut = (
+	first: Exporter,
+	bestOf: (prefix: string) => Path | undefined,
+	/** Something became pending where nothing was. */
+	wake: () => void = () => {},
+): AdjRibOut => {
 	let exporter = first;
 	let sending = false;
 	const sent = new Map<string, PathAttributes>();
@@ -35,6 +40,11 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 	let cursor: Iterator<string> | undefined;
 	/** Pending even when the peer has just that. */
 	const again = new Set<string>();
+
+	const wait = (prefix: string): void => {
+		if (pending.size === 0) wake();
+		pending.add(prefix);
+	};
 
 	const drop = (): void => {
 		again.clear();
@@ -79,7 +89,7 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 			sending = true;
 			sent.clear();
 			drop();
-			for (const prefix of prefixes) pending.add(prefix);
+			for (const prefix of prefixes) wait(prefix);
 		},
 		stop: () => {
 			sending = false;
@@ -88,18 +98,18 @@ export const createAdjRibOut = (first: Exporter, bestOf: (prefix: string) => Pat
 		},
 		changed: (prefix, family, best) => {
 			if (!sending) return;
-			if ((best !== undefined && exporter.allows(best, family)) || sent.has(prefix)) pending.add(prefix);
+			if ((best !== undefined && exporter.allows(best, family)) || sent.has(prefix)) wait(prefix);
 		},
 		review: (next, prefixes) => {
 			exporter = next;
 			if (!sending) return;
-			for (const prefix of prefixes) pending.add(prefix);
-			for (const prefix of sent.keys()) pending.add(prefix);
+			for (const prefix of prefixes) wait(prefix);
+			for (const prefix of sent.keys()) wait(prefix);
 		},
 		resend: (family) => {
 			for (const prefix of sent.keys()) {
 				if (familyOf(prefix) !== family) continue;
-				pending.add(prefix);
+				wait(prefix);
 				again.add(prefix);
 			}
 		},

@@ -19,6 +19,10 @@ const NO_EXPORT_SUBCONFED = 0xffffff03;
 
 const familyKey = { 4: '1/1', 6: '2/1' } as const;
 export type Exporter = {
+	/** Whether anything from there may go to such a peer; that it is its own is not looked at. */
+	readonly hears: (source: PathSource) => boolean;
+	/** The same for peers that hear of the same sources. */
+	readonly audience: string;
 	/** Whether the path goes to the peer at all: cheap, without rewriting. */
 	readonly allows: (path: Path, family: RibFamily) => boolean;
 	/** The attributes the peer gets, or undefined when it does not get the path. */
@@ -86,9 +90,10 @@ export const createExporters = ({
 
 		/** Within the AS, from one internal peer to another: the reflector's part (RFC 4456 §6). */
 		const isReflected = (source: PathSource): boolean => source.kind === 'ibgp' && !external;
+		const hasReflector = (source: PathSource): boolean =>
+			clusterId !== undefined && (source.client === true || peer.source.client === true);
 		const mayReflect = (path: Path): boolean =>
-			clusterId !== undefined &&
-			(path.source.client === true || peer.source.client === true) &&
+			hasReflector(path.source) &&
 			(path.attributes.originatorId ?? path.source.bgpIdentifier) !== peer.source.bgpIdentifier;
 
 		const filter = filterOf(peer.exportFilter);
@@ -136,7 +141,7 @@ export const createExporters = ({
 		};
 
 		/** What holds where no filter says anything. */
-		const withholds = ({ source }: Path): string | undefined => {
+		const withholds = (source: PathSource): string | undefined => {
 			if (rules.reject) return 'nothing is told to it that no filter accepts (exportPolicy, RFC 8212)';
 			return source.kind !== 'local' && !peer.exportLearnt
 				? 'routes of others are told only where a filter accepts them, or with exportLearnt'
@@ -147,7 +152,7 @@ export const createExporters = ({
 			const forbidden = forbids(path, family);
 			if (forbidden !== undefined) return forbidden;
 			if (verdict === undefined) {
-				const withheld = withholds(path);
+				const withheld = withholds(path.source);
 				if (withheld !== undefined) return withheld;
 			} else if (!verdict.accept) {
 				return `${verdict.rule} rejects it`;
@@ -192,6 +197,9 @@ export const createExporters = ({
 		};
 
 		return {
+			hears: (source) =>
+				(!isReflected(source) || hasReflector(source)) && (filter !== undefined || withholds(source) === undefined),
+			audience: [external, peer.source.client, filter !== undefined, rules.reject, peer.exportLearnt].join(' '),
 			allows: (path, family) =>
 				filter === undefined
 					? attributes(path, family) !== undefined

@@ -1,6 +1,6 @@
 import type { PathAttributes } from 'bgp-js-lite';
 import { familyOf } from '../../src/net/ip.ts';
-import type { AdjRibOut } from './adj-rib-out.ts';
+import type { Audiences } from './audiences.ts';
 import type { DecisionProcess } from './decision.ts';
 import { listedMap } from './listed-map.ts';
 import type { Decision, Path } from './types.ts';
@@ -41,7 +41,7 @@ export type LocRib = {
 export type LocRibOptions = {
 	readonly decide: DecisionProcess['decide'];
 	/** Those that are told of changes. */
-	readonly outs: () => readonly AdjRibOut[];
+	readonly audiences: Pick<Audiences, 'of' | 'ofAllPaths' | 'empty'>;
 	/** Called now and then while many prefixes are decided. */
 	readonly pulse?: () => void;
 };
@@ -80,7 +80,7 @@ const changedPaths = (paths: readonly Path[], old: Path | undefined, path: Path 
 		: paths.map((other) => (other === old ? path : other));
 };
 
-export const createLocRib = ({ decide: decidePrefix, outs, pulse }: LocRibOptions): LocRib => {
+export const createLocRib = ({ decide: decidePrefix, audiences, pulse }: LocRibOptions): LocRib => {
 	const entries = new Map<string, Entry>();
 	/** Their paths, or what is known of next hops, changed since they were decided. */
 	let undecided: Entry[] = [];
@@ -104,7 +104,6 @@ export const createLocRib = ({ decide: decidePrefix, outs, pulse }: LocRibOption
 	const decide = (limit = Number.POSITIVE_INFINITY): void => {
 		if (undecided.length === 0) return;
 		const end = Math.min(undecided.length, head + limit);
-		const told = outs();
 		let done = 0;
 		while (head < end) {
 			const entry = undecided[head++] as Entry;
@@ -113,7 +112,7 @@ export const createLocRib = ({ decide: decidePrefix, outs, pulse }: LocRibOption
 			const before = entry.decision;
 			const decision = decidePrefix(entry.prefix, entry.paths);
 			entry.decision = decision;
-			for (const out of told) out.pathsChanged?.(entry.prefix);
+			for (const out of audiences.ofAllPaths()) out.pathsChanged?.(entry.prefix);
 			if (sameDecision(before, decision)) {
 				forget(entry);
 				continue;
@@ -122,9 +121,9 @@ export const createLocRib = ({ decide: decidePrefix, outs, pulse }: LocRibOption
 				entry.marks |= CHANGED;
 				changed.push(entry);
 			}
-			if (told.length === 0 || samePath(before?.best, decision?.best)) continue;
+			if (audiences.empty() || samePath(before?.best, decision?.best)) continue;
 			const family = familyOf(entry.prefix);
-			for (const out of told) out.changed(entry.prefix, family, decision?.best);
+			for (const out of audiences.of(before?.best, decision?.best)) out.changed(entry.prefix, family, decision?.best);
 		}
 		if (head < undecided.length) return;
 		undecided = [];

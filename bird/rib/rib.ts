@@ -6,8 +6,9 @@ import { type AdjRibIn, createAdjRibIn } from './adj-rib-in.ts';
 import { type AdjRibOut, createAdjRibOut } from './adj-rib-out.ts';
 import { createAdjRibOutPaths } from './adj-rib-out-paths.ts';
 import { createInterner } from './attributes.ts';
+import { createAudiences } from './audiences.ts';
 import { createDecision } from './decision.ts';
-import { createExporters } from './export.ts';
+import { createExporters, type Exporter } from './export.ts';
 import { createJudgeImport, importAnswer, type JudgeImport } from './imports.ts';
 import { createLocRib } from './loc-rib.ts';
 import { createPathIds } from './path-ids.ts';
@@ -68,6 +69,9 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 	let nextHopSet: ReadonlySet<string> | undefined;
 	/** Attributes of theirs may be in nobody's use any more. */
 	let peersGone = false;
+	const audiences = createAudiences();
+	/** Peers for whom something became pending. */
+	let waiting = new Set<string>();
 
 	const decision = createDecision({
 		asNumber,
@@ -78,7 +82,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 	});
 	const locRib = createLocRib({
 		decide: decision.decide,
-		outs: () => [...peers.values()].map((peer) => peer.out).filter((out) => out.sending()),
+		audiences,
 		...(pulse && { pulse }),
 	});
 	const { entries, decide, replacePath, bestOf } = locRib;
@@ -114,9 +118,23 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 	};
 	const outOf = (state: RibPeer): AdjRibOut => {
 		const exporter = exporters.exporterOf(state);
+		const wake = (): void => {
+			waiting.add(state.source.peer);
+		};
 		return state.addPath === undefined
-			? createAdjRibOut(exporter, bestOf)
-			: createAdjRibOutPaths(exporter, pathsOf, idOf, state.addPath);
+			? createAdjRibOut(exporter, bestOf, wake)
+			: createAdjRibOutPaths(exporter, pathsOf, idOf, state.addPath, wake);
+	};
+	/** What a peer may be told: no more than there is of those it hears of. All of it is looked at for a new session. */
+	const tellable = (name: string, { hears }: Exporter): Iterable<string> => {
+		const heard = [...peers.values()].filter(({ state: { source } }) => source.peer !== name && hears(source));
+		const count = heard.reduce((sum, peer) => sum + peer.in.received[4].size + peer.in.received[6].size, local.size);
+		if (count >= entries.size) return entries.keys();
+		const prefixes = [...(hears(localSource) ? local.keys() : [])];
+		for (const peer of heard) {
+			for (const family of families) for (const { prefix } of peer.in.received[family].values()) prefixes.push(prefix);
+		}
+		return prefixes;
 	};
 	const judgeOf = (state: RibPeer): JudgeImport =>
 		createJudgeImport(state, filters.compiled(state.importFilter), interfacesOf);
@@ -141,9 +159,12 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			const before = known.state;
 			known.state = state;
 			known.fresh = true;
-			if ((before.addPath?.paths ?? 0) === (state.addPath?.paths ?? 0)) known.out.review(exporter, entries.keys());
-			else {
+			if ((before.addPath?.paths ?? 0) === (state.addPath?.paths ?? 0)) {
+				if (known.out.sending()) audiences.join(known.out, exporter);
+				known.out.review(exporter, known.out.sending() ? tellable(state.source.peer, exporter) : []);
+			} else {
 				// Only with a new session, which starts sending anew.
+				audiences.leave(known.out);
 				known.out = outOf(state);
 			}
 			known.judge = judgeOf(state);
@@ -188,6 +209,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			const peer = peers.get(name);
 			if (peer === undefined) return;
 			peer.out.stop();
+			audiences.leave(peer.out);
 			for (const family of families) {
 				if (!kept.includes(family)) {
 					peer.in.clear(family, () => true);
@@ -214,6 +236,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			const peer = peers.get(name);
 			if (peer === undefined) return;
 			for (const family of families) peer.in.clear(family, () => true);
+			audiences.leave(peer.out);
 			peers.delete(name);
 			nextHopSet = undefined;
 			peersGone = true;
@@ -244,7 +267,8 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 					const { importFilter, exportFilter } = peer.state;
 					if (importFilter && asksForInterface(importFilter)) peer.in.judgeAgain();
 					if (exportFilter && asksForInterface(exportFilter)) {
-						peer.out.review(exporters.exporterOf(peer.state), entries.keys());
+						const exporter = exporters.exporterOf(peer.state);
+						peer.out.review(exporter, tellable(peer.state.source.peer, exporter));
 					}
 				}
 			}
@@ -279,7 +303,11 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 
 		startSending: (name) => {
 			decide();
-			peers.get(name)?.out.start(entries.keys());
+			const peer = peers.get(name);
+			if (peer === undefined) return;
+			const exporter = exporters.exporterOf(peer.state);
+			audiences.join(peer.out, exporter);
+			peer.out.start(tellable(name, exporter));
 		},
 		takeOutgoing: (name, limit) => {
 			if (!locRib.inPortions()) decide();
@@ -288,6 +316,11 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 		hasOutgoing: (name) => {
 			if (!locRib.inPortions()) decide();
 			return peers.get(name)?.out.pending() ?? false;
+		},
+		takeWaiting: () => {
+			const taken = waiting;
+			if (taken.size > 0) waiting = new Set();
+			return taken;
 		},
 		resend: (name, family) => peers.get(name)?.out.resend(family),
 

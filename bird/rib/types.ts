@@ -129,6 +129,8 @@ export type Rib = {
 	/** At most `limit` prefixes pending for the peer, grouped by attributes; empty when all is sent. */
 	readonly takeOutgoing: (peer: string, limit: number) => readonly Outgoing[];
 	readonly hasOutgoing: (peer: string) => boolean;
+	/** Peers for whom something became pending where nothing was, since the last call; of others nothing has to be taken. */
+	readonly takeWaiting: () => ReadonlySet<string>;
 	/** Route refresh: this family's whole table becomes pending again. */
 	readonly resend: (peer: string, family: RibFamily) => void;
 	readonly adjRibIn: (peer: string) => readonly Path[];

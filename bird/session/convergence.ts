@@ -1,7 +1,7 @@
 import type { Negotiated } from './open.ts';
 
 /**
- * When a speaker that has just started knows enough (RFC 4724 §4.1): a value per peer, two questions over all of them.
+ * When a speaker that has just started knows enough (RFC 4724 §4.1): a value per peer, two questions to each of them.
  *
  * `selectable`: routes of others may be chosen and announced. Peers that are restarting themselves (R bit) are not waited
  * for, lest two restarting speakers wait for each other, nor those without graceful restart.
@@ -35,8 +35,7 @@ export const endOfRib = (progress: PeerProgress, family: string): PeerProgress =
 	return progress.awaited && awaited.delete(family) ? { ...progress, awaited } : progress;
 };
 
-export const selectable = (peers: Iterable<PeerProgress>): boolean =>
-	[...peers].every(({ awaited, exempt }) => awaited !== undefined && (exempt || awaited.size === 0));
+export const isSelectable = ({ awaited, exempt }: PeerProgress): boolean =>
+	awaited !== undefined && (exempt || awaited.size === 0);
 
-export const complete = (peers: Iterable<PeerProgress>): boolean =>
-	[...peers].every(({ awaited }) => awaited?.size === 0);
+export const isComplete = ({ awaited }: PeerProgress): boolean => awaited?.size === 0;

@@ -1,5 +1,5 @@
 /**
- * Speakers beside each other: `npm run bench -- bgp [PREFIXES ...]`. For each size of table, with few and with many
+ * Speakers beside each other: `npm run bench -- bgp [PREFIXES ...]` (0 for no table). For each size of table, with few and with many
  * attribute sets, an external peer announces it all at once (UPDATEs encoded beforehand, test/bench/lib/bgp-load.c): time
  * until the kernel's table has it, until a second peer was told, and, after the first peer is gone, until both are clean
  * again; processor time, most memory resident, UPDATEs sent on. Then internal peers with four routes each, from starting
@@ -27,7 +27,7 @@ import {
 import { compile } from './lib/compile.ts';
 
 const sizes = process.argv.slice(3).map(Number);
-const prefixCounts = sizes.length > 0 ? sizes : [10_000, 100_000];
+const prefixCounts = (sizes.length > 0 ? sizes : [10_000, 100_000]).filter((count) => count > 0);
 const list = (name: string, otherwise: string): string[] => (process.env[name] ?? otherwise).split(',');
 const sessionCounts = list('SESSIONS', '200')
 	.map(Number)

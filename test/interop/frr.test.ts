@@ -126,7 +126,7 @@ describe('FRR', () => {
 			return session?.state === 'Established' && !session.gracefulRestart.helping;
 		});
 		await both();
-		assert.deepEqual(changesIn(monitor), []);
+		assert.deepEqual(changesIn(monitor), [], ours.log());
 	});
 
 	it('a route refresh asked for by FRR is answered', async () => {
