@@ -68,6 +68,8 @@ program
 program
 	.command('explain')
 	.description('what becomes of a packet on this node and why; ends with 1 when it is denied')
+	// 1 is an answer here: a question that cannot be read ends with 2.
+	.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
 	.argument('<source>', 'NAMESPACE/POD or IP')
 	.argument('<destination>', 'NAMESPACE/POD:PORT/PROTOCOL or IP:PORT/PROTOCOL; without a port a ping is meant')
 	.option(...daemonOption)
