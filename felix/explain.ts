@@ -108,10 +108,16 @@ export const ruleText = (
 	nameOf: (address: string) => string | undefined = () => undefined,
 ): string => {
 	const word = direction === 'ingress' ? 'from' : 'to';
+	/** `10.0.0.2,tcp:80` is read as a pod's port. */
+	const inWords = (member: string): string => {
+		const [address = '', port] = member.split(',');
+		const pod = nameOf(address);
+		return pod === undefined ? member : port === undefined ? pod : `${pod} ${port.replace(/^.*:/, '')}`;
+	};
 	const members = (name: string, what: string): string => {
 		const found = [...(setOf(state, name)?.members ?? [])];
 		if (found.length > few) return `${found.length} ${what} in set ${name}`;
-		return found.map((member) => nameOf(member) ?? member).join(', ') || `no ${what}`;
+		return found.map(inWords).join(', ') || `no ${what}`;
 	};
 	const parts = [rule.peerSet === undefined ? `${word} anyone` : `${word} ${members(rule.peerSet, 'addresses')}`];
 	if (rule.exceptSet !== undefined) parts.push(`except ${members(rule.exceptSet, 'prefixes')}`);
@@ -135,10 +141,13 @@ type End = { readonly info: PodInfo | undefined; readonly addresses: readonly st
 export const createExplain = (deps: ExplainDeps): ((query: ExplainQuery) => Promise<ExplainResult>) => {
 	const { calc, isNode } = deps;
 
-	const endOf = (text: string): End | string => {
+	const endOf = (text: string, what: 'source' | 'destination'): End | string => {
 		if (text.includes('/')) {
 			const info = calc.pod(text);
-			if (info === undefined) return `There is no pod ${text} in the objects that felix on ${deps.node} has read.`;
+			if (info === undefined) {
+				const hint = what === 'source' && text.includes(':') ? ' A source has no port.' : '';
+				return `There is no pod ${text} in the objects that felix on ${deps.node} has read.${hint}`;
+			}
 			if (info.addresses.length === 0) return `Pod ${text} has no address yet.`;
 			return { info, addresses: info.addresses };
 		}
@@ -185,9 +194,9 @@ export const createExplain = (deps: ExplainDeps): ((query: ExplainQuery) => Prom
 	};
 
 	return async (query) => {
-		const source = endOf(query.source);
+		const source = endOf(query.source, 'source');
 		if (typeof source === 'string') return { ok: false, reason: source };
-		const destination = endOf(query.destination);
+		const destination = endOf(query.destination, 'destination');
 		if (typeof destination === 'string') return { ok: false, reason: destination };
 		let port = typeof query.port === 'number' ? query.port : undefined;
 		if (typeof query.port === 'string') {
@@ -197,6 +206,12 @@ export const createExplain = (deps: ExplainDeps): ((query: ExplainQuery) => Prom
 		}
 		if (port === undefined && query.protocol !== 'ICMP') {
 			return { ok: false, reason: `A ${query.protocol} packet has a port: write ${query.destination}:PORT.` };
+		}
+		if (port !== undefined && query.protocol === 'ICMP') {
+			return { ok: false, reason: `ICMP has no ports: write ${query.destination} alone, or PORT/TCP.` };
+		}
+		if (port !== undefined && (port < 1 || port > 65_535)) {
+			return { ok: false, reason: `There is no port ${port}: they go from 1 to 65535.` };
 		}
 		const routes = await deps.routes();
 		const explanations: Explanation[] = [];
@@ -218,6 +233,9 @@ export const createExplain = (deps: ExplainDeps): ((query: ExplainQuery) => Prom
 				...notesOf(ends.source, source.info, 'egress'),
 				...notesOf(ends.destination, destination.info, 'ingress'),
 			];
+			const route = ends.destination.place === 'this node' ? 'local: the node itself' : routeText(routes, to);
+			if (/^(none|blackhole)/.test(route))
+				notes.push(`no pod or host has ${to}, as far as routes tell: it gets nowhere`);
 			if (packet.fromNode) notes.push('a node always reaches its own pods');
 			else if (from === to) notes.push('a pod always reaches itself');
 			let { allowed } = judged;
@@ -236,7 +254,7 @@ export const createExplain = (deps: ExplainDeps): ((query: ExplainQuery) => Prom
 				...(port !== undefined && { port }),
 				...ends,
 				allowed,
-				route: ends.destination.place === 'this node' ? 'local: the node itself' : routeText(routes, to),
+				route,
 				directions: await Promise.all(judged.reasons.map((reason) => explainDirection(reason, state, port))),
 				notes,
 			});

@@ -64,7 +64,7 @@ test('both families; policies considered, the rule that allows, and where it sta
 	assert.deepEqual([egress?.outcome, egress?.chain, egress?.number, egress?.packets], ['open', 'MANX-EGRESS', 1, 10]);
 	assert.deepEqual(ingress?.policies, ['x/p', 'x/q']);
 	assert.equal(ingress?.policy, 'x/p');
-	assert.equal(ingress?.rule, 'from x/a, TCP, named port 10.0.0.2,tcp:8080');
+	assert.equal(ingress?.rule, 'from x/a, TCP, named port x/b 8080');
 	assert.equal(ingress?.number, 1);
 	assert.match(ingress?.chain ?? '', /^MANX-I-/);
 	assert.match(
@@ -95,6 +95,10 @@ test('ends elsewhere are said to be so; the node reaches its pods; what nobody w
 	assert.equal((await ask('x/b', '192.0.2.1', { protocol: 'ICMP' }))[0]?.route, 'local: the node itself');
 });
 
+test('an address that no route leads to is said to get nowhere', async () => {
+	assert.match((await ask('x/a', 'fd00::77', { port: 9 }))[0]?.notes.join() ?? '', /has fd00::77.*it gets nowhere/);
+});
+
 test('questions that make no sense are answered by what to do', async () => {
 	const refusal = async (source: string, destination: string, more: Partial<ExplainQuery> = {}) => {
 		const result = await explain({ source, destination, protocol: 'TCP', ...more });
@@ -104,6 +108,9 @@ test('questions that make no sense are answered by what to do', async () => {
 	assert.match(await refusal('fish', 'x/b', { port: 1 }), /'fish' is neither/);
 	assert.match(await refusal('x/a', 'x/b'), /write x\/b:PORT/);
 	assert.match(await refusal('x/a', 'x/b', { port: 'dns' }), /no TCP port named 'dns'/);
+	assert.match(await refusal('x/a', 'x/b', { port: 65536 }), /from 1 to 65535/);
+	assert.match(await refusal('x/a', 'x/b', { port: 80, protocol: 'ICMP' }), /ICMP has no ports/);
+	assert.match(await refusal('x/a:80', 'x/b', { port: 80 }), /A source has no port/);
 	assert.match(await refusal('x/far', 'fd00::2', { port: 1 }), /no address family in common/);
 });
 
