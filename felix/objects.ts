@@ -51,7 +51,7 @@ export const createObjects = (deps: ObjectsDeps): Objects => {
 		const own = [...attachments].filter((attachment) => keyOfAttachment(attachment) === key);
 		const all = new Set(own.flatMap((attachment) => attachment.addresses));
 		if (own.length === 0) calc.deleteLocalPod(key);
-		else calc.setLocalPod({ key, addresses: [...all], ...lastKnownOf(own) });
+		else calc.setLocalPod({ key, addresses: [...all], node: nodeName, ...lastKnownOf(own) });
 	};
 	const wiredBeside: Objects['wiredBeside'] = (attachment) =>
 		[...(dataplane()?.attachments().values() ?? [])].filter((one) => one.hostInterface !== attachment.hostInterface);

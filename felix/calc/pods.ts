@@ -38,6 +38,13 @@ const samePorts = (a: readonly ContainerPort[], b: readonly ContainerPort[]): bo
 type Seen = Pick<PodRecord, 'spec' | 'phase' | 'podIPs' | 'labels'>;
 const unseen: Seen = { spec: undefined, phase: 'Pending', podIPs: none, labels: undefined };
 
+/** Whether the object is that of a pod made again elsewhere under its name, while the old one is still wired here. */
+const isOther = (local: LocalPod | undefined, spec: Pod['spec'] | undefined): boolean =>
+	local?.node !== undefined && spec !== undefined && spec.nodeName !== '' && spec.nodeName !== local.node;
+/** What that other pod is kept under meanwhile: no name ends so. */
+const otherKey = (key: string): string => `${key}@`;
+const withoutMark = (key: string): string => (key.endsWith('@') ? key.slice(0, -1) : key);
+
 /** `homeChanged`: a local pod came, went, or its list of policies may have changed. */
 export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 	const namespaces = new Map<string, NamespaceRecord>();
@@ -138,6 +145,27 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 		settleNamespace(pod.namespace);
 	};
 
+	const leaveAPI = (key: string): void => {
+		const pod = pods.get(key);
+		if (pod === undefined) return;
+		pod.inAPI = false;
+		settlePod(pod);
+	};
+	const enterAPI = (key: string, uid: string, seen: Seen): void => {
+		const pod = podOf(key);
+		pod.uid = uid;
+		pod.inAPI = true;
+		refresh(pod, seen);
+	};
+	/** What the API has of the pod under one key is that under the other now. */
+	const moveSeen = (from: string, to: string): void => {
+		const pod = pods.get(from);
+		if (pod === undefined) return;
+		const { uid, spec, phase, podIPs, labels } = pod;
+		leaveAPI(from);
+		enterAPI(to, uid, { spec, phase, podIPs, labels });
+	};
+
 	/** A pod that is not in the API, or whose namespace is not, is what an earlier felix last knew of it. */
 	const recall = (pod: PodRecord, known: LastKnown): Seen => {
 		const { namespace } = pod;
@@ -152,7 +180,7 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 	};
 
 	const infoOf = ({ key, local, spec, podIPs, eligible }: PodRecord): PodInfo => ({
-		key,
+		key: withoutMark(key),
 		addresses: local?.addresses ?? podIPs,
 		local: local !== undefined,
 		nodeName: spec?.nodeName ?? '',
@@ -183,17 +211,17 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			return pod && infoOf(pod);
 		},
 		setPod: (object) => {
-			const pod = podOf(keyOf(object.metadata));
 			const { metadata, spec, status } = object;
-			pod.uid = metadata.uid;
-			pod.inAPI = true;
-			refresh(pod, { spec, phase: status.phase, podIPs: status.podIPs, labels: metadata.labels });
+			const key = keyOf(metadata);
+			const local = pods.get(key)?.local;
+			const other = isOther(local, spec);
+			if (local !== undefined) leaveAPI(other ? key : otherKey(key));
+			const seen = { spec, phase: status.phase, podIPs: status.podIPs, labels: metadata.labels };
+			enterAPI(other ? otherKey(key) : key, metadata.uid, seen);
 		},
 		deletePod: (key) => {
-			const pod = pods.get(key);
-			if (!pod) return;
-			pod.inAPI = false;
-			settlePod(pod);
+			leaveAPI(key);
+			leaveAPI(otherKey(key));
 		},
 		setNamespace: (object) => {
 			const namespace = namespaceOf(object.metadata.name);
@@ -207,6 +235,8 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			settleNamespace(namespace);
 		},
 		setLocalPod: (local) => {
+			const known = pods.get(local.key);
+			if (known?.inAPI && isOther(local, known.spec)) moveSeen(local.key, otherKey(local.key));
 			const pod = podOf(local.key);
 			const wasLocal = pod.local !== undefined;
 			pod.local = local;
@@ -225,6 +255,7 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			if (pod.inAPI) selections.podChanged(pod);
 			homeChanged(pod);
 			settleNamespace(pod.namespace);
+			moveSeen(otherKey(key), key);
 		},
 	};
 };

@@ -8,6 +8,8 @@ export type LocalPod = {
 	readonly key: string;
 	/** Canonical addresses, both families. */
 	readonly addresses: readonly string[];
+	/** This node: a Pod object of the same name with another one is another pod. Absent: every object of the name is it. */
+	readonly node?: string;
 	/** What an earlier felix knew of it: counts until the API has the pod, and its namespace. */
 	readonly lastKnown?: LastKnown;
 };

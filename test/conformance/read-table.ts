@@ -32,6 +32,8 @@ export type PodChange = {
 	readonly ports?: readonly object[];
 	readonly initContainers?: readonly object[];
 	readonly hostNetwork?: boolean;
+	/** `here` or `there`, where that is another than before. */
+	readonly nodeName?: string;
 	/** Its deletion has begun. */
 	readonly terminating?: boolean;
 };

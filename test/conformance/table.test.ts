@@ -105,7 +105,7 @@ for (const backend of ['legacy', 'nft'] as const) {
 			extraPods = new Set();
 			extraNamespaces = new Set();
 			for (const object of cluster) rig.calc.set(object);
-			for (const [key, addresses] of wiredPods) rig.calc.setLocalPod({ key, addresses });
+			for (const [key, addresses] of wiredPods) rig.calc.setLocalPod({ key, addresses, node: 'here' });
 			rig.flush();
 		};
 		const changePod = (key: string, change: PodChange | null): void => {
@@ -118,7 +118,7 @@ for (const backend of ['legacy', 'nft'] as const) {
 			if (base === undefined) extraPods.add(key);
 			const { labels = base?.metadata.labels ?? {}, ips = base?.status.podIPs ?? [] } = change;
 			const { hostNetwork = false, initContainers = [], ports = base?.spec.ports ?? [] } = change;
-			const nodeName = base?.spec.nodeName ?? 'there';
+			const nodeName = change.nodeName ?? base?.spec.nodeName ?? 'there';
 			const deletion = change.terminating
 				? { deletionTimestamp: '2026-01-01T00:00:00Z', deletionGracePeriodSeconds: 30 }
 				: {};
@@ -146,7 +146,9 @@ for (const backend of ['legacy', 'nft'] as const) {
 				else rig.calc.set(readObject({ kind: 'Namespace', metadata: { name, labels } }) as Namespace);
 			}
 			for (const key of step.unwired ?? []) rig.calc.deleteLocalPod(key);
-			for (const key of step.wired ?? []) rig.calc.setLocalPod({ key, addresses: wiredPods.get(key) ?? [] });
+			for (const key of step.wired ?? []) {
+				rig.calc.setLocalPod({ key, addresses: wiredPods.get(key) ?? [], node: 'here' });
+			}
 			await apply();
 		};
 
