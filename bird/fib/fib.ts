@@ -1,11 +1,11 @@
-import { type KernelEvent, type NextHop, owners, type Route } from '../../src/kernel/kernel.ts';
-import { familyOf } from '../../src/net/ip.ts';
+import { type KernelEvent, type NextHop, owners, type Route, type RouteBody } from '../../src/kernel/kernel.ts';
+import { type Family, familyOf } from '../../src/net/ip.ts';
 import { globMatcher } from '../policy/evaluate.ts';
-import type { Decision } from '../rib/types.ts';
 import { createKernelView, type Touched } from './kernel-view.ts';
 import { type Change, createResolver, type Resolved } from './resolver.ts';
 import { createRouteWriter } from './route-writer.ts';
 import type { Fib, FibOptions, NextHopListener, PrefSrc, Timers } from './types.ts';
+import { createWays, type Way } from './ways.ts';
 
 /**
  * The Loc-RIB in the kernel: decisions become routes of protocol 174, their next hops resolved over what else the main
@@ -42,9 +42,9 @@ export const createFib = (options: FibOptions): Fib => {
 		(dev) => ignored.some((matches) => matches(dev)),
 		(nextHop) => gateways.get(nextHop),
 	);
-	const decisions = new Map<string, Decision>();
-	const withheld = new Set<string>();
-	const unreachable = new Set<string>();
+	/** Decided, and not wanted in the kernel. */
+	const withheld = new Map<string, Way>();
+	const unreachable = new Map<string, Way>();
 	const felixListeners = new Set<() => void>();
 	let prefSrc: PrefSrc = options.prefSrc;
 	let onNextHop: NextHopListener = () => {};
@@ -64,35 +64,21 @@ export const createFib = (options: FibOptions): Fib => {
 	const isOnLink = (route: Route): boolean =>
 		route.type === 'blackhole' || route.nextHops.every((hop) => hop.via === undefined);
 
-	const hopsOf = (decision: Decision): readonly NextHop[] => {
-		const [first, second] = decision.multipath;
-		// By far the most: one array for all routes by that next hop.
-		if (second === undefined) return resolver.resolve(first?.attributes.nextHop ?? '')?.hops ?? [];
+	const hopsOf = (nextHops: readonly string[]): readonly NextHop[] => {
+		const [first, ...more] = nextHops;
+		if (more.length === 0) return resolver.resolve(first ?? '')?.hops ?? [];
 		const hops = new Map<string, NextHop>();
-		for (const { attributes } of decision.multipath) {
-			if (attributes.nextHop === undefined) continue;
-			for (const hop of resolver.resolve(attributes.nextHop)?.hops ?? []) {
+		for (const nextHop of nextHops) {
+			for (const hop of resolver.resolve(nextHop)?.hops ?? []) {
 				if (hops.size < maximumPaths) hops.set(`${hop.via} ${hop.dev}`, hop);
 			}
 		}
 		return [...hops.values()];
 	};
 
-	/** The route a decision makes now; undefined (and noted why) when there is to be none. */
-	const routeOf = (prefix: string, decision: Decision): Route | undefined => {
-		if (decision.best.source.kind === 'local') return undefined;
-		if (view.exact(prefix).some(isOnLink)) {
-			withheld.add(prefix);
-			return undefined;
-		}
-		const nextHops = hopsOf(decision);
-		if (nextHops.length === 0) {
-			unreachable.add(prefix);
-			return undefined;
-		}
-		const source = prefSrc[familyOf(prefix)];
+	const bodyOf = (nextHops: readonly NextHop[], family: Family): RouteBody => {
+		const source = prefSrc[family];
 		return {
-			dst: prefix,
 			type: 'unicast',
 			scope: 'universe',
 			protocol: own.protocol,
@@ -102,17 +88,48 @@ export const createFib = (options: FibOptions): Fib => {
 		};
 	};
 
+	function* waysInUse(): Iterable<Way> {
+		yield* withheld.values();
+		yield* unreachable.values();
+		for (const body of routes.wanted().values()) {
+			const way = ways.byBody(body);
+			if (way !== undefined) yield way;
+		}
+	}
+	const ways = createWays(hopsOf, bodyOf, waysInUse);
+
+	/** Of a prefix that is decided. */
+	const wayOf = (prefix: string): Way | undefined =>
+		ways.byBody(routes.wanted().get(prefix)) ?? withheld.get(prefix) ?? unreachable.get(prefix);
+
 	/** Makes one prefix wanted, or not, as it should be now. */
-	const render = (prefix: string, decision = decisions.get(prefix)): void => {
+	const render = (prefix: string, way: Way | undefined): void => {
 		if (withheld.size > 0) withheld.delete(prefix);
 		if (unreachable.size > 0) unreachable.delete(prefix);
-		const route = decision && routeOf(prefix, decision);
-		if (route === undefined) routes.delete(prefix);
-		else routes.set(route);
+		const ours = way !== undefined && view.exact(prefix).some(isOnLink);
+		if (way?.body !== undefined && !ours) {
+			routes.put(prefix, way.body);
+			return;
+		}
+		routes.delete(prefix);
+		if (ours) withheld.set(prefix, way);
+		else if (way !== undefined) unreachable.set(prefix, way);
 	};
 
-	const renderAll = (): void => {
-		for (const prefix of decisions.keys()) render(prefix);
+	/** Something else about it changed; false: it is not decided. */
+	const renderAgain = (prefix: string): boolean => {
+		const way = wayOf(prefix);
+		if (way !== undefined) render(prefix, way);
+		return way !== undefined;
+	};
+
+	const renew = (concerns: (way: Way) => boolean): void => {
+		const before = ways.renew(concerns);
+		for (const [prefix, body] of routes.wanted()) {
+			const way = before.get(body);
+			if (way !== undefined) render(prefix, way);
+		}
+		for (const [prefix, way] of [...unreachable]) if (concerns(way)) render(prefix, way);
 		writer.kick();
 	};
 
@@ -142,10 +159,7 @@ export const createFib = (options: FibOptions): Fib => {
 	const follow = (changes: readonly Change[]): void => {
 		if (changes.length === 0) return;
 		const moved = new Set(changes.map((change) => change.nextHop));
-		for (const [prefix, decision] of decisions) {
-			if (decision.multipath.some((path) => moved.has(path.attributes.nextHop ?? ''))) render(prefix);
-		}
-		writer.kick();
+		renew((way) => way.nextHops.some((nextHop) => moved.has(nextHop)));
 		for (const { nextHop, before, now } of changes) {
 			const same = before?.metric === now?.metric && String(devsOf(before)) === String(devsOf(now));
 			if (watched.has(nextHop) && !same) onNextHop(nextHop, now?.metric, devsOf(now));
@@ -177,8 +191,8 @@ export const createFib = (options: FibOptions): Fib => {
 	const reread = async (): Promise<void> => {
 		await readView();
 		follow(resolver.refresh());
-		for (const prefix of [...withheld]) render(prefix);
-		for (const route of view.routes()) if (decisions.has(route.dst)) render(route.dst);
+		for (const [prefix, way] of [...withheld]) render(prefix, way);
+		for (const { dst } of view.routes()) renderAgain(dst);
 		tellFelix();
 	};
 
@@ -211,9 +225,7 @@ export const createFib = (options: FibOptions): Fib => {
 		const source = event.type === 'address' && Object.values(prefSrc).includes(event.address.address);
 		if (touched.reread || used || source) rereadSoon();
 		follow(resolver.refresh(touched));
-		const decided = touched.prefixes.filter((prefix) => decisions.has(prefix));
-		for (const prefix of decided) render(prefix);
-		if (decided.length > 0) writer.kick();
+		if (touched.prefixes.filter(renderAgain).length > 0) writer.kick();
 		if (event.type === 'route' && heldAs(event.route) !== undefined) tellFelix();
 		// The kernel drops the routes of a link that goes without a word of them.
 		else if (touched.prefixes.some((prefix) => felixHeld.get(prefix) === 'host')) tellFelix();
@@ -238,9 +250,8 @@ export const createFib = (options: FibOptions): Fib => {
 	return {
 		update: (changes, since) => {
 			changes.forEach((decision, prefix) => {
-				if (decision === undefined) decisions.delete(prefix);
-				else decisions.set(prefix, decision);
-				if (loaded) render(prefix, decision);
+				const local = decision === undefined || decision.best.source.kind === 'local';
+				render(prefix, local ? undefined : ways.of(decision, familyOf(prefix)));
 			});
 			if (changes.size > 0) writer.kick(since);
 		},
@@ -253,7 +264,7 @@ export const createFib = (options: FibOptions): Fib => {
 			routes.sweep(found === 0);
 			routes.replace([]);
 			for (const nextHop of watched) tellNextHop(nextHop);
-			for (const prefix of decisions.keys()) render(prefix);
+			renew(() => true);
 			writer.start();
 			periodic();
 		},
@@ -270,6 +281,7 @@ export const createFib = (options: FibOptions): Fib => {
 			watched = new Set(nextHops);
 			onNextHop = onChange;
 			resolver.keep(watched);
+			ways.keep(watched);
 			if (!loaded) return;
 			for (const nextHop of watched) {
 				if (!before.has(nextHop)) tellNextHop(nextHop);
@@ -294,7 +306,7 @@ export const createFib = (options: FibOptions): Fib => {
 		setPrefSrc: (next) => {
 			if (next[4] === prefSrc[4] && next[6] === prefSrc[6]) return;
 			prefSrc = next;
-			if (loaded) renderAll();
+			if (loaded) renew(() => true);
 		},
 		flush: () => writer.flush(),
 		verify: async () => {
@@ -311,8 +323,8 @@ export const createFib = (options: FibOptions): Fib => {
 				wanted: wanted.size,
 				programmed: wanted.size - writer.differing(false).length,
 				failed: writer.failed(),
-				withheld: [...withheld],
-				unreachable: [...unreachable],
+				withheld: [...withheld.keys()],
+				unreachable: [...unreachable.keys()],
 				converged,
 			};
 		},

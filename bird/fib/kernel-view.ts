@@ -1,4 +1,4 @@
-import type { InterfaceAddress, KernelEvent, Link, NextHop, Route } from '../../src/kernel/kernel.ts';
+import type { InterfaceAddress, KernelEvent, Link, NextHop, Route, RouteBody } from '../../src/kernel/kernel.ts';
 import { type Family, familyOf, formatCidr, hostCidr, parseAddress } from '../../src/net/ip.ts';
 
 /**
@@ -35,12 +35,12 @@ const untouched: Touched = { prefixes: [], devs: [], reread: false };
 const noRoutes: readonly Route[] = [];
 
 /** A text equal exactly for equal routes, whatever the order of their next hops. */
-const routeText = (route: Route): string => {
+const routeText = (route: RouteBody): string => {
 	const hops = route.nextHops.map(
 		(hop) => `${hop.via ?? ''} ${hop.dev ?? ''} ${hop.weight ?? 1} ${hop.onlink === true ? 'onlink' : ''}`,
 	);
 	if (hops.length > 1) hops.sort();
-	return `${route.dst} ${route.type} ${route.protocol} ${route.metric} ${route.prefSrc ?? ''}|${hops.join('|')}`;
+	return `${route.type} ${route.protocol} ${route.metric} ${route.prefSrc ?? ''}|${hops.join('|')}`;
 };
 
 const sameHop = (a: NextHop, b: NextHop): boolean =>
@@ -49,8 +49,8 @@ const sameHop = (a: NextHop, b: NextHop): boolean =>
 	(a.weight ?? 1) === (b.weight ?? 1) &&
 	(a.onlink ?? false) === (b.onlink ?? false);
 
-/** Whether the kernel would treat them alike; cheap for routes of one next hop, which most are. */
-export const sameRoute = (a: Route, b: Route): boolean => {
+/** Whether the kernel would treat them alike, their prefix aside; cheap for routes of one next hop, which most are. */
+export const sameRoute = (a: RouteBody, b: RouteBody): boolean => {
 	if (a === b) return true;
 	const [hopA, ...moreA] = a.nextHops;
 	const [hopB, ...moreB] = b.nextHops;
@@ -58,7 +58,6 @@ export const sameRoute = (a: Route, b: Route): boolean => {
 		return routeText(a) === routeText(b);
 	}
 	return (
-		a.dst === b.dst &&
 		a.type === b.type &&
 		a.protocol === b.protocol &&
 		a.metric === b.metric &&

@@ -1,4 +1,4 @@
-import type { KernelError, Reconciler, Route } from '../../src/kernel/kernel.ts';
+import type { KernelError, Reconciler, Route, RouteBody } from '../../src/kernel/kernel.ts';
 import type { Logger } from '../../src/logging.ts';
 import { sameRoute } from './kernel-view.ts';
 import type { FibFailure, Timers } from './types.ts';
@@ -26,7 +26,7 @@ export type RouteWriter = {
 };
 
 export type RouteWriterOptions = {
-	readonly routes: Reconciler<Route>;
+	readonly routes: Reconciler<Route, RouteBody>;
 	readonly log: Logger;
 	readonly timers: Timers;
 	/** Reads everything again. */

@@ -1,4 +1,4 @@
-import type { Applied, Kernel, KernelError, Neighbour, Reconciler, Route } from '../../src/kernel/kernel.ts';
+import type { Applied, Kernel, KernelError, Neighbour, Route } from '../../src/kernel/kernel.ts';
 import { owners } from '../../src/kernel/kernel.ts';
 import type { Attachment } from '../attachment.ts';
 import { hostStateOf } from '../cni/wiring.ts';
@@ -46,9 +46,9 @@ export const createNodeTables = (
 	/** The same object as long as they are the same. */
 	nodeAddresses: () => NodeAddresses,
 ): NodeTables => {
-	const routes: Reconciler<Route> = kernel.routes(owners.felix);
-	const fallback: Reconciler<Route> = kernel.routes(owners.fallback);
-	const neighbours: Reconciler<Neighbour> = kernel.neighbours('manx');
+	const routes = kernel.routes(owners.felix);
+	const fallback = kernel.routes(owners.fallback);
+	const neighbours = kernel.neighbours('manx');
 	const admitted = new Map<string, HostState>();
 	const clusterRoutes = new Map<string, Route>();
 

@@ -4,168 +4,220 @@
  *
  * With sweeping off, objects that nobody wants are left alone: after a start what is wanted is not yet fully known.
  */
-export type Delta<V> = {
-	readonly wanted: ReadonlyMap<string, V>;
-	readonly actual: ReadonlyMap<string, V>;
+export type Delta<V extends B, B = V> = {
+	readonly wanted: ReadonlyMap<string, B>;
+	readonly actual: ReadonlyMap<string, B>;
 	readonly set: (value: V) => void;
+	readonly put: (key: string, value: B) => void;
 	readonly delete: (key: string) => void;
 	readonly replace: (values: Iterable<V>) => void;
 	readonly sweep: (on: boolean) => void;
 	/** What the kernel is now known to have under `key`. */
-	readonly observe: (key: string, value: V | undefined) => void;
+	readonly observe: (key: string, value: B | undefined) => void;
+	/** The same, of a cell from `open`. */
+	readonly settle: (cell: Cell<B>, value: B | undefined) => void;
 	/** A dump begins: what is observed from here on is newer than what `load` will bring. */
 	readonly beginLoad: () => void;
 	/** Everything the kernel has. Returns the keys that were believed otherwise (all unknown ones at the first load). */
-	readonly load: (read: ReadonlyMap<string, V>) => readonly string[];
-	/** Keys to add or change, in the order they became so. */
-	readonly toWrite: ReadonlyMap<string, Change<V>>;
-	/** Keys to delete; none while sweeping is off. */
-	readonly toDelete: ReadonlyMap<string, V>;
-	/** What is to be done about a key; undefined: nothing (any more). */
-	readonly todo: (key: string) => Change<V> | undefined;
+	readonly load: (read: ReadonlyMap<string, B>) => readonly string[];
+	/** All that is to be written or deleted, in the order it became so. */
+	readonly open: () => readonly Cell<B>[];
+	/** What is to be done about it now. */
+	readonly todo: (cell: Cell<B>) => 'write' | 'delete' | undefined;
+	readonly differs: (key: string) => boolean;
 	readonly pending: () => number;
 	/** Whether an actual object bears the tag. */
 	readonly tagged: (tag: string) => boolean;
 };
 
-export type Change<V> = {
+/** One key: its own object, so that it is looked up once. */
+export type Cell<B> = {
 	readonly key: string;
-	/** Undefined: delete it. */
-	readonly wanted: V | undefined;
-	/** What the kernel has of ours, to be replaced; undefined: nothing. */
-	readonly actual: V | undefined;
+	readonly wanted: B | undefined;
+	/** Where it is equal to what is wanted, that very value. */
+	readonly actual: B | undefined;
 };
 
-export type DeltaOptions<V> = {
+type OwnCell<B> = { -readonly [K in keyof Cell<B>]: Cell<B>[K] } & {
+	/** In the list of those where something is to be done, or taken out of the table. */
+	listed: boolean;
+	gone: boolean;
+};
+
+export type DeltaOptions<V extends B, B = V> = {
 	readonly keyOf: (value: V) => string;
-	readonly equal: (wanted: V, actual: V) => boolean;
+	readonly equal: (wanted: B, actual: B, key: string) => boolean;
 	/** Own only what was wanted at some time: an object found in the kernel is then nobody's until its key is set. */
 	readonly onlyWanted?: boolean;
 	/** Names what an object hangs on (a device, an address), so that it can be asked what a change of that concerns. */
-	readonly tagsOf?: (value: V, visit: (tag: string) => void) => void;
+	readonly tagsOf?: (value: B, visit: (tag: string) => void) => void;
 };
 
 const noKeys: ReadonlySet<string> = new Set();
-const none: ReadonlyMap<string, never> = new Map<string, never>();
 
-/**
- * Nearly all keys are as wanted nearly always, so what the kernel has is kept for the others only; where it is equal, the
- * wanted value stands for both.
- */
-export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: DeltaOptions<V>): Delta<V> => {
-	const wanted = new Map<string, V>();
-	/** Keys wanted and not so in the kernel. */
-	const toWrite = new Map<string, Change<V>>();
-	/** What the kernel has and nobody wants. */
-	const unwanted = new Map<string, V>();
-	/** Found in the kernel and not ours (onlyWanted). */
-	const strangers = new Map<string, V>();
-	const tags = new Map<string, number>();
-	let touched: Set<string> | undefined;
-	let sweeping = false;
-
-	const tag = (name: string): void => {
-		tags.set(name, (tags.get(name) ?? 0) + 1);
-	};
-	const untag = (name: string): void => {
-		const left = (tags.get(name) ?? 0) - 1;
-		if (left > 0) tags.set(name, left);
-		else tags.delete(name);
-	};
-
-	// Maps that are empty are not asked: at ten thousands of keys a pass each look-up counts.
-	const actualOf = (key: string, want: V | undefined): V | undefined => {
-		const change = toWrite.size > 0 ? toWrite.get(key) : undefined;
-		if (change !== undefined) return change.actual;
-		return want ?? (unwanted.size > 0 ? unwanted.get(key) : undefined);
-	};
-	/** What the kernel has under a key is `have` now and was `before`, and `want` is wanted. */
-	const note = (key: string, want: V | undefined, have: V | undefined, before: V | undefined): void => {
-		const same = want !== undefined && have !== undefined && (have === want || equal(want, have));
-		const now = same ? want : have;
-		if (tagsOf !== undefined && now !== before) {
-			if (before !== undefined) tagsOf(before, untag);
-			if (now !== undefined) tagsOf(now, tag);
+/** The part of the cells as a map. */
+const viewOf = <B>(
+	cells: ReadonlyMap<string, Cell<B>>,
+	part: 'wanted' | 'actual',
+	size: () => number,
+): ReadonlyMap<string, B> => {
+	function* entries(): Generator<[string, B], undefined> {
+		for (const [key, cell] of cells) {
+			const value = cell[part];
+			if (value !== undefined) yield [key, value];
 		}
-		if (want !== undefined && !same) toWrite.set(key, { key, wanted: want, actual: have });
-		else if (toWrite.size > 0) toWrite.delete(key);
-		if (want === undefined && have !== undefined) unwanted.set(key, have);
-		else if (unwanted.size > 0) unwanted.delete(key);
-	};
-	const observe = (key: string, have: V | undefined): void => {
-		const change = toWrite.size > 0 ? toWrite.get(key) : undefined;
-		if (change !== undefined) {
-			note(key, change.wanted, have, change.actual);
-			return;
-		}
-		const want = wanted.get(key);
-		const before = actualOf(key, want);
-		if (!onlyWanted || want !== undefined || before !== undefined) note(key, want, have, before);
-		else if (have === undefined) strangers.delete(key);
-		else strangers.set(key, have);
-	};
-	const set = (value: V): void => {
-		const key = keyOf(value);
-		const before = actualOf(key, wanted.get(key));
-		wanted.set(key, value);
-		const found = strangers.size > 0 ? strangers.get(key) : undefined;
-		if (found !== undefined) strangers.delete(key);
-		note(key, value, found ?? before, before);
-	};
-	const remove = (key: string): void => {
-		const before = actualOf(key, wanted.get(key));
-		if (wanted.delete(key)) note(key, undefined, before, before);
-	};
-
-	function* entries(): Generator<[string, V], undefined> {
-		for (const [key, want] of wanted) {
-			const have = actualOf(key, want);
-			if (have !== undefined) yield [key, have];
-		}
-		yield* unwanted;
 	}
-	function* part<T>(of: (entry: [string, V]) => T): Generator<T, undefined> {
+	function* map<T>(of: (entry: [string, B]) => T): Generator<T, undefined> {
 		for (const entry of entries()) yield of(entry);
 	}
-	const actual: ReadonlyMap<string, V> = {
+	const view: ReadonlyMap<string, B> = {
 		get size() {
-			let missing = 0;
-			for (const change of toWrite.values()) if (change.actual === undefined) missing++;
-			return wanted.size - missing + unwanted.size;
+			return size();
 		},
-		get: (key) => actualOf(key, wanted.get(key)),
-		has: (key) => actualOf(key, wanted.get(key)) !== undefined,
-		keys: () => part(([key]) => key),
-		values: () => part(([, value]) => value),
+		get: (key) => cells.get(key)?.[part],
+		has: (key) => cells.get(key)?.[part] !== undefined,
+		keys: () => map(([key]) => key),
+		values: () => map(([, value]) => value),
 		entries,
 		[Symbol.iterator]: entries,
 		forEach: (visit) => {
-			for (const [key, value] of entries()) visit(value, key, actual);
+			for (const [key, value] of entries()) visit(value, key, view);
 		},
 	};
+	return view;
+};
+
+/** Counts what objects hang on. Those of one run are mostly alike: they are counted when another comes, or somebody asks. */
+const createTags = <B>(tagsOf: DeltaOptions<B>['tagsOf']) => {
+	const tags = new Map<string, number>();
+	let last: B | undefined;
+	let count = 0;
+	const flush = (): void => {
+		if (last === undefined || count === 0) return;
+		tagsOf?.(last, (tag) => {
+			const left = (tags.get(tag) ?? 0) + count;
+			if (left === 0) tags.delete(tag);
+			else tags.set(tag, left);
+		});
+		count = 0;
+	};
+	return {
+		add: (value: B, by: 1 | -1): void => {
+			if (value !== last) {
+				flush();
+				last = value;
+			}
+			count += by;
+		},
+		has: (tag: string): boolean => {
+			flush();
+			return (tags.get(tag) ?? 0) > 0;
+		},
+	};
+};
+
+export const createDelta = <V extends B, B = V>(options: DeltaOptions<V, B>): Delta<V, B> => {
+	const { keyOf, equal, onlyWanted = false } = options;
+	const cells = new Map<string, OwnCell<B>>();
+	/** Found in the kernel and not ours (onlyWanted). */
+	const strangers = new Map<string, B>();
+	const tags = createTags(options.tagsOf);
+	/** Where something is to be done, and those where it was. */
+	let list: OwnCell<B>[] = [];
+	/** How many are wanted, actual, to be written, unwanted. */
+	const counts = { wanted: 0, actual: 0, write: 0, unwanted: 0 };
+	let touched: Set<string> | undefined;
+	let sweeping = false;
+
+	const cellOf = (key: string): OwnCell<B> => {
+		let cell = cells.get(key);
+		if (cell === undefined) {
+			cell = { key, wanted: undefined, actual: undefined, listed: false, gone: false };
+			cells.set(key, cell);
+		}
+		return cell;
+	};
+	const count = (cell: OwnCell<B>, by: 1 | -1): void => {
+		const { wanted, actual } = cell;
+		if (wanted !== undefined) counts.wanted += by;
+		if (actual !== undefined) counts.actual += by;
+		if (wanted === actual) return;
+		if (wanted === undefined) counts.unwanted += by;
+		else counts.write += by;
+	};
+	/** `want` is wanted under the key, and the kernel has `have`. */
+	const note = (cell: OwnCell<B>, want: B | undefined, have: B | undefined): void => {
+		const before = cell.actual;
+		const now =
+			want !== undefined && have !== undefined && (have === want || equal(want, have, cell.key)) ? want : have;
+		count(cell, -1);
+		cell.wanted = want;
+		cell.actual = now;
+		count(cell, 1);
+		if (now !== before) {
+			if (before !== undefined) tags.add(before, -1);
+			if (now !== undefined) tags.add(now, 1);
+		}
+		if (want !== now && !cell.listed) {
+			cell.listed = true;
+			list.push(cell);
+		} else if (want === undefined && now === undefined) {
+			cell.gone = true;
+			cells.delete(cell.key);
+		}
+	};
+	const observe = (key: string, have: B | undefined): void => {
+		const cell = cells.get(key);
+		if (cell !== undefined) note(cell, cell.wanted, have);
+		else if (!onlyWanted) {
+			if (have !== undefined) note(cellOf(key), undefined, have);
+		} else if (have === undefined) strangers.delete(key);
+		else strangers.set(key, have);
+	};
+	const put = (key: string, value: B): void => {
+		const cell = cellOf(key);
+		const found = strangers.size > 0 ? strangers.get(key) : undefined;
+		if (found !== undefined) strangers.delete(key);
+		note(cell, value, found ?? cell.actual);
+	};
+	const remove = (key: string): void => {
+		const cell = cells.get(key);
+		if (cell?.wanted !== undefined) note(cell, undefined, cell.actual);
+	};
+	const todo = ({ wanted, actual }: Cell<B>): 'write' | 'delete' | undefined => {
+		if (wanted === actual) return undefined;
+		if (wanted !== undefined) return 'write';
+		return sweeping ? 'delete' : undefined;
+	};
+	const actual = viewOf(cells, 'actual', () => counts.actual);
 
 	return {
-		wanted,
+		wanted: viewOf(cells, 'wanted', () => counts.wanted),
 		actual,
-		toWrite,
-		get toDelete() {
-			return sweeping ? unwanted : none;
+		open: () => {
+			const kept: OwnCell<B>[] = [];
+			for (const cell of list) {
+				cell.listed = cell.wanted !== cell.actual && !cell.gone;
+				if (cell.listed) kept.push(cell);
+			}
+			list = kept;
+			return kept.filter((cell) => todo(cell) !== undefined);
 		},
-		todo: (key) => {
-			const change = toWrite.get(key);
-			if (change !== undefined || !sweeping) return change;
-			const left = unwanted.get(key);
-			return left && { key, wanted: undefined, actual: left };
+		todo,
+		differs: (key) => {
+			const cell = cells.get(key);
+			return cell !== undefined && todo(cell) !== undefined;
 		},
-		set,
+		set: (value) => put(keyOf(value), value),
+		put,
 		delete: remove,
 		replace: (values) => {
 			const kept = new Set<string>();
 			for (const value of values) {
 				kept.add(keyOf(value));
-				set(value);
+				put(keyOf(value), value);
 			}
-			for (const key of wanted.keys()) if (!kept.has(key)) remove(key);
+			for (const key of [...cells.keys()]) if (!kept.has(key)) remove(key);
 		},
 		sweep: (on) => {
 			sweeping = on;
@@ -173,6 +225,12 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 		observe: (key, value) => {
 			touched?.add(key);
 			observe(key, value);
+		},
+		settle: (cell, value) => {
+			touched?.add(cell.key);
+			const own = cell as OwnCell<B>;
+			if (own.gone) observe(own.key, value);
+			else note(own, own.wanted, value);
 		},
 		beginLoad: () => {
 			touched = new Set();
@@ -183,20 +241,20 @@ export const createDelta = <V>({ keyOf, equal, onlyWanted = false, tagsOf }: Del
 			const changed: string[] = [];
 			const lost = (key: string): boolean => !read.has(key) && !newer.has(key);
 			for (const key of [...strangers.keys()].filter(lost)) strangers.delete(key);
-			for (const key of [...part(([key]) => key)].filter(lost)) {
+			for (const key of [...actual.keys()].filter(lost)) {
 				changed.push(key);
 				observe(key, undefined);
 			}
 			for (const [key, value] of read) {
 				if (newer.has(key)) continue;
 				const believed = actual.get(key);
-				if (believed !== undefined && (believed === value || equal(believed, value))) continue;
+				if (believed !== undefined && (believed === value || equal(believed, value, key))) continue;
 				observe(key, value);
 				if (actual.has(key)) changed.push(key);
 			}
 			return changed;
 		},
-		tagged: (name) => tags.has(name),
-		pending: () => toWrite.size + (sweeping ? unwanted.size : 0),
+		tagged: tags.has,
+		pending: () => counts.write + (sweeping ? counts.unwanted : 0),
 	};
 };

@@ -9,6 +9,7 @@ import type {
 	Owner,
 	Reconciler,
 	Route,
+	RouteBody,
 	RoutingRule,
 } from './kernel.ts';
 import { readLink } from './link-codec.ts';
@@ -52,7 +53,7 @@ const sameGateway = (a: NextHop, b: NextHop): boolean => a.via === b.via && (b.d
 
 export const createFeeds = (options: FeedsOptions): Feeds => {
 	const { socket, links, log } = options;
-	const routes = new Map<string, { readonly owner: Owner; readonly feed: Feed<Route> }>();
+	const routes = new Map<string, { readonly owner: Owner; readonly feed: Feed<Route, RouteBody> }>();
 	const neighbours = new Map<string, Feed<Neighbour>>();
 	const addresses = new Map<string, Feed<InterfaceAddress>>();
 	const rules = new Map<number, Feed<RoutingRule>>();
@@ -99,7 +100,11 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 		}
 		tell({ type: 'address', removed, address });
 	};
-	const feedRoute = ({ owner, feed }: { owner: Owner; feed: Feed<Route> }, removed: boolean, route: Route): void => {
+	const feedRoute = (
+		{ owner, feed }: { owner: Owner; feed: Feed<Route, RouteBody> },
+		removed: boolean,
+		route: Route,
+	): void => {
 		if (route.metric !== owner.metric) return;
 		const known = feed.reconciler.actual().get(route.dst);
 		if (route.protocol !== owner.protocol) {
@@ -178,7 +183,7 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 	};
 
 	/** Without notifications nobody tells of a link made anew: names are asked for again at each pass. */
-	const unwatched = <V>(resource: Resource<V>): Resource<V> =>
+	const unwatched = <V extends B, B>(resource: Resource<V, B>): Resource<V, B> =>
 		options.watch
 			? resource
 			: {

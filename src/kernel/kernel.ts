@@ -49,6 +49,8 @@ export type Route = {
 	/** Empty for blackhole. Order does not matter. */
 	readonly nextHops: readonly NextHop[];
 };
+/** What many routes have in common. */
+export type RouteBody = Omit<Route, 'dst'>;
 
 /** A permanent neighbour on a link. Key: dev, address. */
 export type Neighbour = { readonly dev: string; readonly address: string; readonly lladdr: string };
@@ -104,15 +106,17 @@ export type Applied = {
  * kernel that nobody wants are kept while what is wanted is not fully known yet (start, mark and sweep).
  * One apply or resync at a time: a call made during another waits for it.
  */
-export type Reconciler<V> = {
+export type Reconciler<V extends B, B = V> = {
 	readonly set: (value: V) => void;
+	/** As `set`, of a value that may stand for many keys. */
+	readonly put: (key: string, value: B) => void;
 	readonly delete: (key: string) => void;
 	/** Replaces everything wanted by `values`; writes nothing. */
 	readonly replace: (values: Iterable<V>) => void;
 	readonly keyOf: (value: V) => string;
-	readonly wanted: () => ReadonlyMap<string, V>;
+	readonly wanted: () => ReadonlyMap<string, B>;
 	/** What the kernel has of ours, as far as known from the last read, our writes and its notifications. */
-	readonly actual: () => ReadonlyMap<string, V>;
+	readonly actual: () => ReadonlyMap<string, B>;
 	/** Whether to delete owned objects that are not wanted; false at first. */
 	readonly sweep: (on: boolean) => void;
 	/**
@@ -166,7 +170,7 @@ export type LinkChange = {
 
 export type Kernel = {
 	/** Routes of one owner (its protocol and metric) in the main table, both families. Keys: `DST` of the route. */
-	readonly routes: (owner: Owner) => Reconciler<Route>;
+	readonly routes: (owner: Owner) => Reconciler<Route, RouteBody>;
 	/** Permanent neighbours on links whose name begins with `devPrefix`. Keys: `DEV ADDRESS`. */
 	readonly neighbours: (devPrefix: string) => Reconciler<Neighbour>;
 	/** Addresses of the named interface that the reconciler put there or that it is told to own. Keys: `DEV ADDRESS/LENGTH`. */

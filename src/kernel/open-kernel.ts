@@ -146,8 +146,8 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 					write: (writer: NetlinkWriter) => writeNeighbour(writer, nl.RTM_NEWNEIGH, added, one, indexOf),
 				})),
 				...routes.map((one) => ({
-					what: `add route ${describeRoute(one)}`,
-					write: (writer: NetlinkWriter) => writeRoute(writer, one, added, indexOf),
+					what: `add route ${describeRoute(one.dst, one)}`,
+					write: (writer: NetlinkWriter) => writeRoute(writer, one.dst, one, added, indexOf),
 				})),
 			];
 			const results = await socket.request(

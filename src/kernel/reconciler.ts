@@ -1,5 +1,5 @@
 import type { Logger } from '../logging.ts';
-import { type Change, createDelta, type DeltaOptions } from './delta.ts';
+import { type Cell, createDelta, type DeltaOptions } from './delta.ts';
 import type { Applied, KernelError, Reconciler } from './kernel.ts';
 
 /**
@@ -8,27 +8,27 @@ import type { Applied, KernelError, Reconciler } from './kernel.ts';
  * refuses does not keep the others waiting. Between two batches notifications may come in and are believed.
  */
 
-export type { Change } from './delta.ts';
+export type Change<B> = Cell<B>;
 
 /** Outcome of one change: an error, or done. `untouched`: the kernel had it so already, nothing was written. */
 export type Outcome = KernelError | 'untouched' | undefined;
 
-export type Resource<V> = DeltaOptions<V> & {
+export type Resource<V extends B, B = V> = DeltaOptions<V, B> & {
 	/** For logs: `routes of protocol 173 and metric 173`. */
 	readonly name: string;
 	/** Where what is read is what is `believed` to be there, that should be given back, so that nothing is kept twice. */
-	readonly read: (believed: (key: string) => V | undefined) => Promise<ReadonlyMap<string, V> | KernelError>;
+	readonly read: (believed: (key: string) => B | undefined) => Promise<ReadonlyMap<string, B> | KernelError>;
 	/** Carries the changes out; one outcome each. A deletion of what is not there is done. */
-	readonly write: (changes: readonly Change<V>[]) => Promise<readonly Outcome[]>;
+	readonly write: (changes: readonly Change<B>[]) => Promise<readonly Outcome[]>;
 	/** Splits writes: those for which it says true go first (what the others stand on). */
-	readonly first?: (value: V) => boolean;
+	readonly first?: (value: B) => boolean;
 };
 
 /** What the kernel's notifications are fed into. */
-export type Feed<V> = {
-	readonly reconciler: Reconciler<V>;
+export type Feed<V extends B, B = V> = {
+	readonly reconciler: Reconciler<V, B>;
 	/** The kernel has this under the key now, or nothing. */
-	readonly observe: (key: string, value: V | undefined) => void;
+	readonly observe: (key: string, value: B | undefined) => void;
 	/** What is believed may be wrong: the next apply or resync reads everything again. */
 	readonly doubt: () => void;
 	/** The same, if an object believed to be in the kernel bears the tag. */
@@ -40,19 +40,19 @@ const chunk = 8192;
 const isError = (outcome: Outcome): outcome is KernelError => typeof outcome === 'object';
 
 /** `settled` returns when all notifications sent so far have been fed in, so that no stale one is believed after. */
-export const createReconciler = <V>(
-	resource: Resource<V>,
+export const createReconciler = <V extends B, B = V>(
+	resource: Resource<V, B>,
 	log: Logger,
 	settled: () => Promise<void> = async () => {},
-): Feed<V> => {
-	const delta = createDelta<V>(resource);
+): Feed<V, B> => {
+	const delta = createDelta<V, B>(resource);
 	let known: 'never' | 'doubtful' | 'known' = 'never';
 	let queue: Promise<unknown> = Promise.resolve();
 	/** Keys that notifications spoke of while a write was under way: theirs is the last word, not our acknowledgement. */
 	let heard: Set<string> | undefined;
 	/** Keys that notifications made differ from what is wanted, not yet told to anybody. */
 	const drifted = new Set<string>();
-	const differs = (key: string): boolean => delta.toWrite.has(key) || delta.toDelete.has(key);
+	const { differs } = delta;
 	const tellDrift = (keys: Iterable<string>): void => {
 		const list = [...keys];
 		if (list.length === 0) return;
@@ -89,33 +89,29 @@ export const createReconciler = <V>(
 	};
 
 	const carryOut = async (
-		keys: readonly string[],
-		deletions: boolean,
+		cells: readonly Cell<B>[],
+		what: 'write' | 'delete',
 		done: string[],
 		failed: Map<string, KernelError>,
 	): Promise<void> => {
-		for (let from = 0; from < keys.length; from += chunk) {
-			const changes: Change<V>[] = [];
-			for (let i = from; i < Math.min(from + chunk, keys.length); i++) {
-				const key = keys[i] as string;
-				const todo = delta.todo(key);
-				if (todo === undefined || (todo.wanted === undefined) !== deletions) continue;
-				changes.push(todo);
-			}
-			if (changes.length === 0) continue;
+		for (let from = 0; from < cells.length; from += chunk) {
+			const some = cells.slice(from, from + chunk).filter((cell) => delta.todo(cell) === what);
+			if (some.length === 0) continue;
+			// As they are now: what is wanted may change while they are written.
+			const changes = some.map(({ key, wanted, actual }): Change<B> => ({ key, wanted, actual }));
 			heard = new Set();
 			const outcomes = await resource.write(changes);
 			const later = heard;
 			heard = undefined;
 			for (let i = 0; i < changes.length; i++) {
-				const change = changes[i] as Change<V>;
+				const { key, wanted } = changes[i] as Change<B>;
 				const outcome = outcomes[i];
 				if (isError(outcome)) {
-					failed.set(change.key, outcome);
+					failed.set(key, outcome);
 					continue;
 				}
-				if (later.size === 0 || !later.has(change.key)) delta.observe(change.key, change.wanted);
-				if (outcome !== 'untouched') done.push(change.key);
+				if (later.size === 0 || !later.has(key)) delta.settle(some[i] as Cell<B>, wanted);
+				if (outcome !== 'untouched') done.push(key);
 			}
 		}
 	};
@@ -130,26 +126,28 @@ export const createReconciler = <V>(
 			const error = await load();
 			if (!Array.isArray(error)) {
 				// Blind writes could hit what is not ours: nothing is done until the kernel can be read.
-				for (const key of [...delta.toWrite.keys(), ...delta.toDelete.keys()]) failed.set(key, error as KernelError);
+				for (const { key } of delta.open()) failed.set(key, error as KernelError);
 				return { written, deleted, failed };
 			}
 		}
 		tellDrift([...drifted].filter(differs));
 		drifted.clear();
 		const { first } = resource;
-		const early: string[] = [];
-		const late: string[] = [];
-		for (const { key, wanted } of delta.toWrite.values()) {
-			if (first === undefined || wanted === undefined || first(wanted)) early.push(key);
-			else late.push(key);
+		const early: Cell<B>[] = [];
+		const late: Cell<B>[] = [];
+		for (const cell of delta.open()) {
+			if (cell.wanted === undefined) continue;
+			if (first === undefined || first(cell.wanted)) early.push(cell);
+			else late.push(cell);
 		}
-		for (const keys of [early, late]) await carryOut(keys, false, written, failed);
-		await carryOut([...delta.toDelete.keys()], true, deleted, failed);
+		for (const cells of [early, late]) await carryOut(cells, 'write', written, failed);
+		await carryOut(delta.open(), 'delete', deleted, failed);
 		return { written, deleted, failed };
 	};
 
-	const reconciler: Reconciler<V> = {
+	const reconciler: Reconciler<V, B> = {
 		set: delta.set,
+		put: delta.put,
 		delete: delta.delete,
 		replace: delta.replace,
 		keyOf: resource.keyOf,

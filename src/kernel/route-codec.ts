@@ -1,5 +1,5 @@
 import { addressFromBytes, type Family } from '../net/ip.ts';
-import type { NextHop, Route } from './kernel.ts';
+import type { NextHop, Route, RouteBody } from './kernel.ts';
 import * as nl from './netlink-constants.ts';
 import type { NetlinkWriter } from './netlink-writer.ts';
 
@@ -10,12 +10,12 @@ export type NameOf = (index: number) => string | undefined;
 
 const familyNumber = (family: Family): number => (family === 4 ? nl.AF_INET : nl.AF_INET6);
 
-export const describeRoute = (route: Route): string => {
+export const describeRoute = (dst: string, route: RouteBody): string => {
 	const hops = route.nextHops.map(
 		(hop) => `${hop.via === undefined ? '' : ` via ${hop.via}`}${hop.dev === undefined ? '' : ` dev ${hop.dev}`}`,
 	);
 	const type = route.type === 'blackhole' ? 'blackhole ' : '';
-	return `${type}${route.dst}${hops.join(' nexthop')} proto ${route.protocol} metric ${route.metric}`;
+	return `${type}${dst}${hops.join(' nexthop')} proto ${route.protocol} metric ${route.metric}`;
 };
 
 /** RTA_OIF and RTA_GATEWAY or RTA_VIA of one next hop; a refusal when it cannot be. */
@@ -38,7 +38,7 @@ const writeHop = (writer: NetlinkWriter, v6: boolean, hop: NextHop): string | un
 
 const header = (
 	writer: NetlinkWriter,
-	route: Route,
+	route: RouteBody,
 	length: number,
 	v6: boolean,
 	scope: number,
@@ -57,14 +57,15 @@ const header = (
 /** Writes RTM_NEWROUTE with `flags`, or returns why the route makes no sense. */
 export const writeRoute = (
 	writer: NetlinkWriter,
-	route: Route,
+	dst: string,
+	route: RouteBody,
 	flags: number,
 	indexOf: IndexOf,
 ): string | undefined => {
-	const v6 = route.dst.includes(':');
-	const slash = route.dst.indexOf('/');
-	const length = Number(route.dst.slice(slash + 1));
-	if (slash < 0 || !(length >= 0 && length <= (v6 ? 128 : 32))) return `"${route.dst}" is not a prefix`;
+	const v6 = dst.includes(':');
+	const slash = dst.indexOf('/');
+	const length = Number(dst.slice(slash + 1));
+	if (slash < 0 || !(length >= 0 && length <= (v6 ? 128 : 32))) return `"${dst}" is not a prefix`;
 	const blackhole = route.type === 'blackhole';
 	if (blackhole !== (route.nextHops.length === 0)) {
 		return blackhole ? 'a blackhole has no next hop' : 'a unicast route needs a next hop';
@@ -74,7 +75,7 @@ export const writeRoute = (
 	header(writer, route, length, v6, v6 ? 0 : scope, blackhole ? nl.RTN_BLACKHOLE : nl.RTN_UNICAST);
 	const single = route.nextHops.length === 1 ? (route.nextHops[0] as NextHop) : undefined;
 	writer.u32(single?.onlink === true ? nl.RTNH_F_ONLINK : 0);
-	if (!writer.attrAddress(nl.RTA_DST, route.dst, slash)) return `"${route.dst}" is not a prefix`;
+	if (!writer.attrAddress(nl.RTA_DST, dst, slash)) return `"${dst}" is not a prefix`;
 	writer.attrU32(nl.RTA_PRIORITY, route.metric);
 	if (route.prefSrc !== undefined && !writer.attrAddress(nl.RTA_PREFSRC, route.prefSrc)) {
 		return `"${route.prefSrc}" is not an IP address`;
@@ -100,13 +101,13 @@ export const writeRoute = (
 };
 
 /** Writes RTM_DELROUTE that matches protocol and metric, so that another owner's route is never hit. */
-export const writeRouteDeletion = (writer: NetlinkWriter, route: Route): string | undefined => {
-	const v6 = route.dst.includes(':');
-	const slash = route.dst.indexOf('/');
+export const writeRouteDeletion = (writer: NetlinkWriter, dst: string, route: RouteBody): string | undefined => {
+	const v6 = dst.includes(':');
+	const slash = dst.indexOf('/');
 	writer.message(nl.RTM_DELROUTE, 0);
-	header(writer, route, Number(route.dst.slice(slash + 1)), v6, v6 ? 0 : nl.RT_SCOPE_NOWHERE, 0);
+	header(writer, route, Number(dst.slice(slash + 1)), v6, v6 ? 0 : nl.RT_SCOPE_NOWHERE, 0);
 	writer.u32(0);
-	if (!writer.attrAddress(nl.RTA_DST, route.dst, slash)) return `"${route.dst}" is not a prefix`;
+	if (!writer.attrAddress(nl.RTA_DST, dst, slash)) return `"${dst}" is not a prefix`;
 	writer.attrU32(nl.RTA_PRIORITY, route.metric);
 	return undefined;
 };
@@ -210,10 +211,10 @@ const sameHop = (wanted: NextHop, actual: NextHop, weighed: boolean): boolean =>
 	(!weighed || (wanted.weight ?? 1) === (actual.weight ?? 1));
 
 /** Whether the kernel's route is the wanted one. A hop wanted without a device matches any; IPv6 has no scope. */
-export const sameRoute = (wanted: Route, actual: Route): boolean => {
+export const sameRoute = (wanted: RouteBody, actual: RouteBody, dst: string): boolean => {
 	if (wanted.type !== actual.type || wanted.prefSrc !== actual.prefSrc) return false;
 	if (wanted.protocol !== actual.protocol || wanted.metric !== actual.metric) return false;
-	if (wanted.scope !== actual.scope && !wanted.dst.includes(':')) return false;
+	if (wanted.scope !== actual.scope && !dst.includes(':')) return false;
 	const hops = wanted.nextHops.length;
 	if (hops !== actual.nextHops.length) return false;
 	if (hops === 1) return sameHop(wanted.nextHops[0] as NextHop, actual.nextHops[0] as NextHop, false);

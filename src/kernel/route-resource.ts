@@ -1,6 +1,6 @@
 import type { Family } from '../net/ip.ts';
 import { familyOf } from '../net/ip.ts';
-import type { KernelError, Owner, Route } from './kernel.ts';
+import type { KernelError, Owner, Route, RouteBody } from './kernel.ts';
 import type { LinkTable } from './link-table.ts';
 import * as nl from './netlink-constants.ts';
 import type { NetlinkSocket } from './netlink-socket.ts';
@@ -47,7 +47,7 @@ export const dumpRoutes = (
 	);
 
 /** Routes keyed by prefix. IPv6 may hold several of one prefix and metric that are not siblings: their hops are joined. */
-const put = (routes: Map<string, Route>, route: Route): void => {
+const put = (routes: Map<string, RouteBody>, route: Route): void => {
 	const known = routes.get(route.dst);
 	if (known === undefined) routes.set(route.dst, route);
 	else routes.set(route.dst, { ...route, nextHops: [...known.nextHops, ...route.nextHops] });
@@ -57,25 +57,25 @@ const put = (routes: Map<string, Route>, route: Route): void => {
 export const anyDevice = '';
 
 /** Reading it back would tell nothing more. */
-const saysAll = ({ nextHops }: Route): boolean => nextHops.every((hop) => hop.dev !== undefined);
+const saysAll = ({ nextHops }: RouteBody): boolean => nextHops.every((hop) => hop.dev !== undefined);
 
-type Task = Change<Route>;
+type Task = Change<RouteBody>;
 
 const modeOf = ({ wanted, actual }: Task): 'add' | 'replace' | 'delete' =>
 	wanted === undefined ? 'delete' : actual === undefined ? 'add' : 'replace';
-const routeOf = ({ wanted, actual }: Task): Route => (wanted ?? actual) as Route;
-const describe = (task: Task): string => `${modeOf(task)} route ${describeRoute(routeOf(task))}`;
+const routeOf = ({ wanted, actual }: Task): RouteBody => (wanted ?? actual) as RouteBody;
+const describe = (task: Task): string => `${modeOf(task)} route ${describeRoute(task.key, routeOf(task))}`;
 
 const gone = new Set(['ESRCH', 'ENOENT', 'ENODEV']);
 
-export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Owner): Resource<Route> => {
-	const encode = (writer: NetlinkWriter, { wanted: route, actual }: Task): string | undefined => {
-		if (route === undefined) return writeRouteDeletion(writer, actual as Route);
+export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Owner): Resource<Route, RouteBody> => {
+	const encode = (writer: NetlinkWriter, { key, wanted: route, actual }: Task): string | undefined => {
+		if (route === undefined) return writeRouteDeletion(writer, key, actual as RouteBody);
 		if (route.protocol !== owner.protocol || route.metric !== owner.metric) {
 			return `it bears protocol ${route.protocol} and metric ${route.metric}, its owner ${owner.protocol} and ${owner.metric}`;
 		}
 		const flags = actual === undefined ? nl.NLM_F_CREATE | nl.NLM_F_EXCL : nl.NLM_F_REPLACE;
-		return writeRoute(writer, route, flags, links.indexOf);
+		return writeRoute(writer, key, route, flags, links.indexOf);
 	};
 
 	/** Who has the prefixes that adds found taken, by prefix; one dump a family. */
@@ -117,11 +117,11 @@ export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Ow
 				const i = at.get(task.key) as number;
 				const holder = found.get(task.key);
 				if (holder?.protocol === owner.protocol) {
-					if (sameRoute(routeOf(task), holder)) outcomes[i] = 'untouched';
+					if (sameRoute(routeOf(task), holder, task.key)) outcomes[i] = 'untouched';
 					else again.push({ ...task, actual: holder });
 					continue;
 				}
-				const who = holder === undefined ? 'a route of another type' : describeRoute(holder);
+				const who = holder === undefined ? 'a route of another type' : describeRoute(holder.dst, holder);
 				const message = `Could not ${describe(task)}: EEXIST (the prefix and metric are held by ${who}, which is not ours and is left alone). Remove that route, or its owner's claim to the metric.`;
 				outcomes[i] = { ...(errors[i] as KernelError), message };
 			}
@@ -150,16 +150,16 @@ export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Ow
 		// Gateways are reached by on-link routes, so these go first.
 		first: (route) => route.nextHops.every((hop) => hop.via === undefined),
 		read: async (believed) => {
-			const routes = new Map<string, Route>();
+			const routes = new Map<string, RouteBody>();
 			for (const family of [4, 6] as const) {
-				const some = new Map<string, Route>();
+				const some = new Map<string, RouteBody>();
 				const begin = (): ((route: Route) => void) => {
 					some.clear();
 					return (route) => {
 						if (route.metric !== owner.metric) return;
 						const known = believed(route.dst);
-						if (known !== undefined && saysAll(known) && sameRoute(known, route) && !some.has(known.dst)) {
-							some.set(known.dst, known);
+						if (known !== undefined && saysAll(known) && sameRoute(known, route, route.dst) && !some.has(route.dst)) {
+							some.set(route.dst, known);
 						} else put(some, route);
 					};
 				};

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { type KernelEvent, owners, type Reconciler, type Route } from '../../src/kernel/kernel.ts';
+import { type KernelEvent, owners, type Reconciler, type Route, type RouteBody } from '../../src/kernel/kernel.ts';
 import { createTestNetns, route as routeOf, type TestNetns, until } from './kernel-netns.ts';
 
 const owner = owners.felix;
@@ -24,7 +24,7 @@ const ours = (space: TestNetns): string[] =>
 		)
 		.filter((line) => line !== '')
 		.sort();
-const applied = async (reconciler: Reconciler<Route>): Promise<{ written: string[]; deleted: string[] }> => {
+const applied = async (reconciler: Reconciler<Route, RouteBody>): Promise<{ written: string[]; deleted: string[] }> => {
 	const { written, deleted, failed } = await reconciler.apply();
 	assert.deepEqual([...failed.values()], []);
 	return { written: [...written], deleted: [...deleted] };

@@ -8,6 +8,7 @@ import {
 	type Link,
 	owners,
 	type Route,
+	type RouteBody,
 } from '../../src/kernel/kernel.ts';
 import { createReconciler } from '../../src/kernel/reconciler.ts';
 import type { Logger } from '../../src/logging.ts';
@@ -69,7 +70,7 @@ export const blackhole = (dst: string): Route => ({
 	nextHops: [],
 });
 
-const same = (a: Route, b: Route): boolean => isDeepStrictEqual(a, b);
+const same = (a: RouteBody, b: RouteBody): boolean => isDeepStrictEqual({ ...a, dst: '' }, { ...b, dst: '' });
 
 export const silent: Logger = {
 	debug: () => {},
@@ -92,7 +93,7 @@ export const createMemoryKernel = (log: Logger = silent): MemoryKernel => {
 		table.filter((route) => route.dst !== dst || route.metric !== metric);
 	const error: KernelError = { errno: 5, code: 'EIO', message: 'broken' };
 
-	const feed = createReconciler<Route>(
+	const feed = createReconciler<Route, RouteBody>(
 		{
 			name: 'routes',
 			keyOf: (route) => route.dst,
@@ -103,7 +104,7 @@ export const createMemoryKernel = (log: Logger = silent): MemoryKernel => {
 					const refusal = refusals.get(key);
 					if (refusal !== undefined && wanted !== undefined) return refusal;
 					table = without(key, owners.bird.metric);
-					if (wanted !== undefined) table = [...table, wanted];
+					if (wanted !== undefined) table = [...table, { ...wanted, dst: key }];
 					writes.push(`${wanted === undefined ? '-' : '+'} ${key}`);
 					return undefined;
 				}),
@@ -141,7 +142,7 @@ export const createMemoryKernel = (log: Logger = silent): MemoryKernel => {
 			tell({ type: 'route', removed: false, route });
 		},
 		removeRoute: (route) => {
-			table = table.filter((other) => !same(other, route));
+			table = table.filter((other) => other.dst !== route.dst || !same(other, route));
 			tell({ type: 'route', removed: true, route });
 		},
 		setLink: (name, change) => {
