@@ -140,6 +140,20 @@ bgpOptions(bgp.command('clear'))
 		const { clear } = await import('./cli/bgp.ts');
 		await clear(peer, options);
 	});
+bgpOptions(bgp.command('drain'))
+	.description(
+		'announce all with GRACEFUL_SHUTDOWN (RFC 8326), so that others find ways around this node before it goes',
+	)
+	.action(async (options: BgpOptions) => {
+		const { drain } = await import('./cli/bgp.ts');
+		await drain(true, options);
+	});
+bgpOptions(bgp.command('undrain'))
+	.description('announce this node as ever')
+	.action(async (options: BgpOptions) => {
+		const { drain } = await import('./cli/bgp.ts');
+		await drain(false, options);
+	});
 
 if (process.argv[2] === 'lab') {
 	const { labCommand } = await import('./lab/command.ts');

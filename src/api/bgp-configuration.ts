@@ -31,6 +31,8 @@ export const bgpConfiguration = z.object({
 				.refine((value) => parseAddress(value)?.family === 4, 'must be written like an IPv4 address')
 				.default('0.0.0.0'),
 			ebgpRequiresPolicy: z.boolean().default(false),
+			/** What a cordoned node tells its peers carries GRACEFUL_SHUTDOWN (RFC 8326). */
+			drainCordonedNodes: z.boolean().default(false),
 			serviceClusterIPs: blocks,
 			serviceExternalIPs: blocks,
 			serviceLoadBalancerIPs: blocks,

@@ -27,7 +27,11 @@ export type Node = {
 	readonly kind: 'Node';
 	readonly metadata: Metadata;
 	/** Canonical prefixes, at most one a family in Kubernetes, more are allowed. */
-	readonly spec: { readonly podCIDRs: readonly string[] };
+	readonly spec: {
+		readonly podCIDRs: readonly string[];
+		/** Cordoned. */
+		readonly unschedulable?: true;
+	};
 	/** Canonical addresses, in the object's order. */
 	readonly status: { readonly addresses: readonly { readonly type: string; readonly address: string }[] };
 };
@@ -126,6 +130,8 @@ export type BGPConfiguration = {
 		readonly clusterID: string;
 		/** RFC 8212: an external peer without importPolicy or exportPolicy is told nothing, or not believed. */
 		readonly ebgpRequiresPolicy: boolean;
+		/** What a cordoned node tells its peers carries GRACEFUL_SHUTDOWN (RFC 8326). */
+		readonly drainCordonedNodes: boolean;
 		/** Canonical prefixes: what addresses of Services may be announced. */
 		readonly serviceClusterIPs: readonly string[];
 		readonly serviceExternalIPs: readonly string[];

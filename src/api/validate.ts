@@ -18,13 +18,18 @@ const node = z.object({
 	kind: z.literal('Node'),
 	metadata: metadata('cluster'),
 	spec: z
-		.object({ podCIDR: z.string().nullish(), podCIDRs: z.array(cidr('refused')).nullish() })
+		.object({
+			podCIDR: z.string().nullish(),
+			podCIDRs: z.array(cidr('refused')).nullish(),
+			unschedulable: z.boolean().nullish(),
+		})
 		.nullish()
 		.transform((spec, context) => {
-			if (spec?.podCIDRs && spec.podCIDRs.length > 0) return { podCIDRs: spec.podCIDRs };
-			if (!spec?.podCIDR) return { podCIDRs: [] };
+			const rest = spec?.unschedulable === true ? { unschedulable: true as const } : {};
+			if (spec?.podCIDRs && spec.podCIDRs.length > 0) return { ...rest, podCIDRs: spec.podCIDRs };
+			if (!spec?.podCIDR) return { ...rest, podCIDRs: [] };
 			const only = cidr('refused').safeParse(spec.podCIDR);
-			if (only.success) return { podCIDRs: [only.data] };
+			if (only.success) return { ...rest, podCIDRs: [only.data] };
 			context.addIssue(`podCIDR: ${only.error.issues[0]?.message}`);
 			return z.NEVER;
 		}),

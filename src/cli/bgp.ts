@@ -1,4 +1,5 @@
 import type { ExplainAnswer, PeerSessionStatus, RouteAnswer, RouteLine } from '../../bird/index.ts';
+import type { DrainAnswer } from '../daemon/bird-routes.ts';
 import { table } from '../lab/table.ts';
 import { inOrder, peersText, peerText } from './bgp-text.ts';
 import { askDaemon, daemonSocket, readBody, type SocketOptions } from './control-client.ts';
@@ -122,6 +123,19 @@ export const refresh = async (peer: string, options: BgpOptions & { readonly out
 	const query = new URLSearchParams({ peer, direction: options.out ? 'out' : 'in' });
 	if ((await ask(options, `/bgp/refresh?${query}`, 'POST')) === undefined) return;
 	done(options, options.out ? 'All routes are told again.' : 'The peer is asked for all its routes.');
+};
+
+/** Announces all with GRACEFUL_SHUTDOWN (RFC 8326), or no more. */
+export const drain = async (on: boolean, options: BgpOptions): Promise<void> => {
+	const answer = (await ask(options, `/bgp/drain?on=${on}`, 'POST')) as Extract<DrainAnswer, { ok: true }> | undefined;
+	if (answer === undefined) return;
+	const { draining } = answer;
+	const text = on
+		? 'Peers are told that this node is about to leave: once they have other ways, it can go without a packet lost. It stays so until manx bgp undrain, or the next boot.'
+		: draining === ''
+			? 'This node is announced as ever.'
+			: `This node stays drained: ${draining}.`;
+	console.log(options.output === 'json' ? JSON.stringify(answer) : text);
 };
 
 export const clear = async (peer: string, options: BgpOptions & { readonly message: string }): Promise<void> => {

@@ -40,6 +40,7 @@ type DaemonStatus = {
 	readonly pods?: readonly object[];
 	readonly policies?: number;
 	readonly sessions?: readonly Session[];
+	readonly draining?: string;
 };
 
 const daemons = ['felix', 'bird'] as const;
@@ -129,6 +130,7 @@ const screen = (answers: Answers, degraded: readonly string[]): string => {
 			['routes learnt', `${bird.fib?.programmed ?? 0} of ${bird.fib?.wanted ?? 0}`],
 			['sessions', `${up} of ${sessions.length} Established`],
 		);
+		if (bird.draining) rows.push(['drained', bird.draining]);
 	}
 	const width = Math.max(...rows.map(([name]) => name.length), 0);
 	const sessions = typeof bird === 'string' ? [] : (bird.sessions ?? []);

@@ -10,6 +10,7 @@ import { openKernel } from '../kernel/open-kernel.ts';
 import { createBirdObjects } from './bird-objects.ts';
 import { birdRoutes } from './bird-routes.ts';
 import { type Module, type ModuleContext, runDaemon } from './daemon.ts';
+import { createDrain } from './drain.ts';
 import { createLearntLeftovers } from './learnt-leftovers.ts';
 import { peerSelector } from './peer-problems.ts';
 import { createSessionReporter, forgottenNodes } from './session-reporter.ts';
@@ -44,6 +45,8 @@ const createModule = ({
 	let running: SpeakerConfig | undefined;
 	let started = false;
 	let inSync = false;
+	const drain = createDrain(settings.runDir);
+	let draining = '';
 
 	const sentence = ({ object, field, reason }: Problem): string => [object, field, reason].filter(Boolean).join(' ');
 	const tell = (found: readonly Problem[]): void => {
@@ -132,6 +135,11 @@ const createModule = ({
 		const node = objects.nodes.get(settings.nodeName);
 		const services =
 			configuration && node ? objects.services.prefixes(configuration.spec, node, settings.nodeName) : [];
+		const before = draining;
+		draining = drain.why(configuration, node);
+		if (draining !== before) {
+			log.info({}, draining === '' ? 'the node is drained no more' : `the node is drained: ${draining}`);
+		}
 		const result = speakerConfigOf({
 			nodeName: settings.nodeName,
 			cluster,
@@ -144,6 +152,7 @@ const createModule = ({
 			passwordOf: readPassword,
 			secretOf: readSecret,
 			services,
+			draining: draining !== '',
 		});
 		const object = `Node ${settings.nodeName}`;
 		tell([
@@ -175,7 +184,14 @@ const createModule = ({
 	};
 
 	return {
-		routes: birdRoutes(() => bird),
+		routes: birdRoutes(
+			() => bird,
+			(on) => {
+				const done = drain.byHand(on);
+				if (done.ok) reconfigure();
+				return done.ok ? { ok: true, draining } : done;
+			},
+		),
 		onEvent,
 		start: async () => {
 			interfaces = await kernel.listAddresses();
@@ -218,6 +234,7 @@ const createModule = ({
 		problems: () => (judged ? problems : undefined),
 		status: () => ({
 			problems,
+			draining,
 			...(bird && { rib: bird.ribSize() }),
 			...(bird?.status() ?? { sessions: [], routes: { wanted: 0, programmed: 0 }, lastError: '' }),
 		}),

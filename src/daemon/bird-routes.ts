@@ -3,12 +3,18 @@ import type { ControlRoute, ControlRoutes } from './control-server.ts';
 
 /**
  * What bird answers on its control socket beside its status: `GET /bgp/routes?table=&peer=&prefix=` (a RouteAnswer),
- * `GET /bgp/explain?prefix=&peer=` (an ExplainAnswer), `POST /bgp/refresh?peer=&direction=in|out`, `POST /bgp/clear?peer=&message=`. Status 400 when `ok` is false.
+ * `GET /bgp/explain?prefix=&peer=` (an ExplainAnswer), `POST /bgp/refresh?peer=&direction=in|out`, `POST /bgp/clear?peer=&message=`,
+ * `POST /bgp/drain?on=true|false` (a DrainAnswer). Status 400 when `ok` is false.
  */
 
 const tables: readonly string[] = ['best', 'in', 'out', 'all'] satisfies RouteQuery['table'][];
 
-export const birdRoutes = (running: () => Bird | undefined): ControlRoutes => {
+/** `draining`: why the node is drained after all; '' when it is not. */
+export type DrainAnswer =
+	| { readonly ok: true; readonly draining: string }
+	| { readonly ok: false; readonly error: string };
+
+export const birdRoutes = (running: () => Bird | undefined, drain: (on: boolean) => DrainAnswer): ControlRoutes => {
 	const route =
 		(act: (bird: Bird, query: URLSearchParams) => { readonly ok: boolean }): ControlRoute =>
 		async (query, response) => {
@@ -50,6 +56,7 @@ export const birdRoutes = (running: () => Bird | undefined): ControlRoutes => {
 		'POST /bgp/refresh': route((bird, query) =>
 			bird.refresh(query.get('peer') ?? '', query.get('direction') === 'out' ? 'out' : 'in'),
 		),
+		'POST /bgp/drain': route((_bird, query) => drain(query.get('on') !== 'false')),
 		'POST /bgp/clear': route((bird, query) => bird.clear(query.get('peer') ?? '', query.get('message') ?? '')),
 	};
 };

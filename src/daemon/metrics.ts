@@ -24,7 +24,8 @@ export type Figures = {
 	readonly fib?: Pick<FibStatus, 'wanted' | 'programmed' | 'failed' | 'withheld' | 'unreachable'>;
 	readonly rib?: { readonly 4: number; readonly 6: number };
 	readonly converged?: boolean;
-	readonly draining?: boolean;
+	/** Why; '' when it is not. */
+	readonly draining?: string;
 };
 
 /** The figures in what a daemon says of itself. */
@@ -124,7 +125,7 @@ export const createMetrics = (daemon: 'felix' | 'bird', node: string, version: s
 	gauge('converged', 'Whether the routes of all peers are known, or were waited for', (f) =>
 		Number(f.converged ?? false),
 	);
-	gauge('draining', 'Whether the node is announced with graceful shutdown', (f) => Number(f.draining ?? false));
+	gauge('draining', 'Whether the node is announced with graceful shutdown', (f) => Number((f.draining ?? '') !== ''));
 	gauge('routes_failed', 'Routes that the kernel refuses', ({ fib }) => fib?.failed.length);
 	gauge('routes_withheld', 'Routes left out for one of somebody else', ({ fib }) => fib?.withheld.length);
 	gauge('routes_unreachable', 'Routes without a next hop that can be reached', ({ fib }) => fib?.unreachable.length);

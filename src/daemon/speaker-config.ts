@@ -16,6 +16,7 @@ const defaults: BGPConfiguration['spec'] = {
 	nodeMeshMaxRestartTime: 120,
 	clusterID: '0.0.0.0',
 	ebgpRequiresPolicy: false,
+	drainCordonedNodes: false,
 	serviceClusterIPs: [],
 	serviceExternalIPs: [],
 	serviceLoadBalancerIPs: [],
@@ -41,6 +42,8 @@ export type SpeakerInput = {
 	readonly secretOf?: SecretOf;
 	/** Prefixes of Services that this node announces. */
 	readonly services?: readonly string[];
+	/** The node is about to leave. */
+	readonly draining?: boolean;
 };
 
 export type { PasswordOf, SecretOf } from './speaker-peers.ts';
@@ -127,6 +130,7 @@ export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 			maximumPaths: 16,
 			...(ranges.length > 0 && { dynamicPeers: ranges }),
 			...(clusterId !== undefined && { clusterId }),
+			...(input.draining && { gracefulShutdown: true }),
 		},
 	};
 };

@@ -32,7 +32,7 @@ const metadata: Keep = {
 };
 const container: Keep = { restartPolicy: true, ports: true };
 const kept: Partial<Record<Kind, Keep>> = {
-	Node: { spec: { podCIDR: true, podCIDRs: true }, status: { addresses: true } },
+	Node: { spec: { podCIDR: true, podCIDRs: true, unschedulable: true }, status: { addresses: true } },
 	Pod: {
 		spec: { nodeName: true, hostNetwork: true, containers: container, initContainers: container },
 		status: { phase: true, podIP: true, podIPs: true },

@@ -40,6 +40,8 @@ protocol kernel kernel6 {
 	merge paths on limit 16;
 	ipv6 { import none; export where source = RTS_BGP; };
 }
+# RFC 8326: who is about to go is used only where there is no other.
+filter heard { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; accept; }
 template bgp node {
 	direct;
 	graceful restart on;
@@ -48,8 +50,8 @@ template bgp node {
 	connect delay time 1;
 	connect retry time 2;
 	error wait time 1, 4;
-	ipv4 { import all; export where source = RTS_DEVICE; };
-	ipv6 { import all; export where source = RTS_DEVICE; };
+	ipv4 { import filter heard; export where source = RTS_DEVICE; };
+	ipv6 { import filter heard; export where source = RTS_DEVICE; };
 }
 ${lab.machines.map((_, index) => neighbour(lab, index)).join('\n')}
 `;
