@@ -1,5 +1,13 @@
 import { join } from 'node:path';
-import { type Backend, type Chains, createChains, createIpsets, type Run, type SetChange } from 'iptables-wrapper';
+import {
+	type Backend,
+	type Chains,
+	createChains,
+	createIpsets,
+	type ReadSets,
+	type Run,
+	type SetChange,
+} from 'iptables-wrapper';
 import type { Problem } from '../src/api/cluster.ts';
 import type { Settings } from '../src/config.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
@@ -38,6 +46,8 @@ export type FelixDeps = {
 	readonly openRulesPrint?: (backend: Backend) => () => Promise<string | undefined>;
 	/** ipsets over netlink, in the node's netns. */
 	readonly writeMembers: (changes: readonly SetChange[]) => Promise<boolean>;
+	/** The same for reading; absent: a program is asked. */
+	readonly readSets?: ReadSets;
 	readonly log: Logger;
 };
 
@@ -90,6 +100,7 @@ export const createFelix = ({
 	sysctls,
 	run,
 	writeMembers,
+	readSets,
 	openNflog,
 	openRulesPrint,
 	log,
@@ -151,6 +162,7 @@ export const createFelix = ({
 
 	const start = async (): Promise<void> => {
 		renderSettings = { ...renderSettings, logging: flows.start() };
+		const unguarded = { ...renderSettings, sourceRule: true };
 		await network.start(() => {
 			network.recompute(inSync);
 			dataplane?.wake();
@@ -166,12 +178,12 @@ export const createFelix = ({
 		dataplane = createDataplane({
 			kernel,
 			chains: { 4: chainsOf(4), 6: chainsOf(6) },
-			ipsets: createIpsets({ prefix: 'manx-', run, writeMembers }),
-			desired: (attachments) =>
+			ipsets: createIpsets({ prefix: 'manx-', run, writeMembers, ...(readSets && { readSets }) }),
+			desired: (attachments, guarded) =>
 				desired(
 					{
 						policy: calc.state,
-						settings: renderSettings,
+						settings: guarded ? renderSettings : unguarded,
 						nonMasqueradeCIDRs: settings.nonMasqueradeCIDRs,
 						...network.desired(attachments),
 					},

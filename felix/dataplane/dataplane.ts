@@ -6,6 +6,7 @@ import type { Attachment } from '../attachment.ts';
 import type { Desired } from './desired.ts';
 import { createNodeTables } from './node-tables.ts';
 import { createPolicyWriter, type Refusal } from './policy-writer.ts';
+import { createSourceGuard } from './source-guard.ts';
 
 /**
  * The loop that brings the kernel in line with what is wanted. One pass at a time, in the order that never opens a
@@ -20,8 +21,8 @@ export type DataplaneDeps = {
 	readonly kernel: Kernel;
 	readonly chains: Readonly<Record<Family, Chains>>;
 	readonly ipsets: Ipsets;
-	/** Everything wanted but the state of single pods. */
-	readonly desired: (attachments: readonly Attachment[]) => Desired;
+	/** Everything wanted but the state of single pods; `guarded`: each veth has a filter of what its pod may send from. */
+	readonly desired: (attachments: readonly Attachment[], guarded: boolean) => Desired;
 	/** These policies are in the kernel, sets and rules. */
 	readonly policiesInForce: (policies: Desired['policies']) => void;
 	/** The same object as long as they are the same. */
@@ -71,6 +72,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 	const { kernel, chains, ipsets, log } = deps;
 	/** Routes and neighbours; pods have some once their rules are in force. */
 	const tables = createNodeTables(kernel, deps.nodeAddresses);
+	const guard = createSourceGuard(kernel, log);
 	const attachments = new Map<string, Attachment>();
 	const writer = createPolicyWriter({ chains, ipsets, now: () => performance.now(), log });
 	/** What was refused is tried again in a while. */
@@ -104,6 +106,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 
 	const dismiss = (hostInterface: string): void => {
 		attachments.delete(hostInterface);
+		guard.release(hostInterface);
 		tables.dismiss(hostInterface);
 	};
 
@@ -115,7 +118,9 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		begun++;
 		const number = begun;
 		if (gone.length > 0) await tables.applyDepartures();
-		const wanted = deps.desired([...attachments.values()]);
+		const covered = [...attachments.values()];
+		// Before the rule that does the same goes.
+		const wanted = deps.desired(covered, await guard.apply());
 		const policyError = await writer.write(wanted);
 		if (policyError !== undefined) fail('Rules and sets are not as wanted', policyError);
 		if (policyError === undefined) {
@@ -182,7 +187,9 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 	/** The print of rules and sets when all of them were as wanted, and how often it has been taken for the whole since. */
 	let clean: { readonly print: string; times: number } | undefined;
 
-	/** `whole`: not content with a print. */
+	/**
+	 * Beside passes, none of which waits for it: what one writes meanwhile is not judged. `whole`: not content with a print.
+	 */
 	const checkRules = async (whole: boolean): Promise<readonly string[]> => {
 		const found: string[] = [...deps.settings()];
 		const print = await deps.rulesPrint?.();
@@ -199,6 +206,8 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		if (print !== undefined && readable) clean = { print, times: 0 };
 		return found;
 	};
+
+	const compare = async (): Promise<readonly string[]> => [...(await tables.compare()), ...(await guard.compare())];
 
 	/** Runs an action between passes, never beside one. */
 	const exclusively = async <T>(action: () => Promise<T>): Promise<T> => {
@@ -251,13 +260,13 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 	};
 
 	const noteDrift = (): void => {
-		if (!open || closed || tables.pending() === 0) return;
+		if (!open || closed || tables.pending() + guard.pending() === 0) return;
 		if (running !== undefined) {
 			// A pass mends it by the way; a comparison of rules does not look at routes.
 			void running.then(noteDrift, noteDrift);
 			return;
 		}
-		const missing = tables.missing();
+		const missing = [...tables.missing(), ...guard.missing()];
 		if (missing.length > 0) report(missing);
 		else wake();
 	};
@@ -280,20 +289,22 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 					});
 				}),
 			);
-			repeatedly(deps.rulesCheckSeconds, async () => report(await exclusively(() => checkRules(false))));
-			repeatedly(deps.resyncSeconds, async () => report(await exclusively(tables.compare)));
+			repeatedly(deps.rulesCheckSeconds, async () => report(await checkRules(false)));
+			repeatedly(deps.resyncSeconds, async () => report(await exclusively(compare)));
 			wake();
 		},
 		wake,
 		adopt: (found) => {
 			for (const attachment of found) {
 				attachments.set(attachment.hostInterface, attachment);
+				guard.protect(attachment);
 				tables.admit(attachment);
 			}
 		},
 		attach: (attachment) =>
 			new Promise((resolve) => {
 				attachments.set(attachment.hostInterface, attachment);
+				guard.protect(attachment);
 				waiters.push({ attachment, resolve });
 				wake();
 			}),
@@ -308,9 +319,13 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 		attachments: () => attachments,
 		verify: async () => {
 			if (!open) return ['nothing was written yet: the datastore is not in sync'];
-			const found = await exclusively(async () => [...(await checkRules(true)), ...(await tables.compare())]);
+			while (running !== undefined) await running;
+			const before = begun;
+			const found = [...(await checkRules(true)), ...(await exclusively(tables.compare))];
 			report(found);
-			if (dirty || running !== undefined || tables.pending() > 0) found.push('changes are on their way');
+			if (begun !== before || dirty || running !== undefined || tables.pending() + guard.pending() > 0) {
+				found.push('changes are on their way');
+			}
 			if (lastError !== '') found.push(lastError);
 			return found;
 		},

@@ -32,6 +32,7 @@ export const runFelix = (configFile: string | undefined): Promise<void> =>
 			log,
 			run: shell.run,
 			writeMembers: setMembers.write,
+			readSets: setMembers.read,
 			openNflog,
 			openRulesPrint: (backend) => {
 				rulesPrint = openRulesPrint(backend, 'manx-');

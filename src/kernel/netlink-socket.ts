@@ -46,12 +46,13 @@ export type NetlinkSocket = {
 	) => KernelError | undefined;
 	/**
 	 * A dump. `begin` is called before the first message and again whenever the kernel says that the table changed
-	 * under the dump (NLM_F_DUMP_INTR), which makes it start anew.
+	 * under the dump (NLM_F_DUMP_INTR), which makes it start anew. The event loop is free after each `atOnce` datagrams.
 	 */
 	readonly dump: (
 		encode: (writer: NetlinkWriter) => void,
 		begin: () => OnMessage,
 		what: string,
+		atOnce?: number,
 	) => Promise<KernelError | undefined>;
 	readonly close: () => void;
 };
@@ -165,6 +166,7 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 		encode: (writer: NetlinkWriter) => void,
 		onMessage: OnMessage,
 		what: string,
+		atOnce: number,
 	): Promise<KernelError | 'interrupted' | undefined> => {
 		writer.truncate(0);
 		encode(writer);
@@ -204,7 +206,7 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 				}
 				at += (length + 3) & ~3;
 			}
-			if (datagrams % yieldEvery === 0) await setImmediate();
+			if (datagrams % atOnce === 0) await setImmediate();
 		}
 	};
 
@@ -240,13 +242,13 @@ export const openNetlinkSocket = (protocol: number, inside: <T>(run: () => T) =>
 				}
 			}
 		},
-		dump: (encode, begin, what) => {
+		dump: (encode, begin, what, atOnce = yieldEvery) => {
 			const run = async (): Promise<KernelError | undefined> => {
 				for (let tries = 1; ; tries++) {
 					if (closed) return kernelError(EBADF, what, 'the kernel socket is closed');
 					// A socket of its own, so that requests can go between the pieces of a long dump.
 					dumps ??= open().fd;
-					const result = await dumpOnce(dumps, encode, begin(), what);
+					const result = await dumpOnce(dumps, encode, begin(), what, atOnce);
 					// A table that does not exist yet has nothing in it (net/ipv4/fib_frontend.c).
 					if (result === undefined || (result !== 'interrupted' && result.errno === ENOENT)) return undefined;
 					if (result !== 'interrupted' && dumps !== undefined) {

@@ -1,6 +1,16 @@
 import { createHash } from 'node:crypto';
 import { closeSync } from 'node:fs';
 import { eachAttribute, stringOf } from './attributes.ts';
+import {
+	IPSET_ATTR_FLAGS,
+	IPSET_ATTR_PROTOCOL,
+	IPSET_ATTR_SETNAME,
+	IPSET_CMD_LIST,
+	IPSET_FLAG_LIST_HEADER,
+	IPSET_PROTOCOL_MIN,
+	NFNL_SUBSYS_IPSET,
+	NLA_F_NET_BYTEORDER,
+} from './ipset-constants.ts';
 import * as libc from './libc.ts';
 import { AF_INET, AF_INET6, NETLINK_NETFILTER, NLM_F_DUMP } from './netlink-constants.ts';
 import { type NetlinkSocket, openNetlinkSocket } from './netlink-socket.ts';
@@ -18,14 +28,6 @@ export type RulesPrint = {
 	readonly close: () => void;
 };
 
-const NFNL_SUBSYS_IPSET = 6;
-const IPSET_CMD_LIST = 7;
-const IPSET_ATTR_PROTOCOL = 1;
-const IPSET_ATTR_SETNAME = 2;
-const IPSET_ATTR_FLAGS = 6;
-const IPSET_FLAG_LIST_HEADER = 4;
-const IPSET_PROTOCOL_MIN = 6;
-const NLA_F_NET_BYTEORDER = 0x4000;
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_GETGEN = 16;
 const NFTA_GEN_ID = 1;

@@ -1,6 +1,30 @@
+import {
+	IPSET_ATTR_CIDR,
+	IPSET_ATTR_DATA,
+	IPSET_ATTR_FAMILY,
+	IPSET_ATTR_HASHSIZE,
+	IPSET_ATTR_IFACE,
+	IPSET_ATTR_IP,
+	IPSET_ATTR_MAXELEM,
+	IPSET_ATTR_PORT,
+	IPSET_ATTR_PROTO,
+	IPSET_ATTR_PROTOCOL,
+	IPSET_ATTR_REVISION,
+	IPSET_ATTR_SETNAME,
+	IPSET_ATTR_TYPENAME,
+	IPSET_CMD_ADD,
+	IPSET_CMD_CREATE,
+	IPSET_CMD_DEL,
+	IPSET_CMD_DESTROY,
+	IPSET_PROTOCOL_MIN,
+	NFNL_SUBSYS_IPSET,
+	NLA_F_NET_BYTEORDER,
+	setProtocols as protocols,
+} from './ipset-constants.ts';
 import { AF_INET, AF_INET6, NETLINK_NETFILTER } from './netlink-constants.ts';
 import { type NetlinkSocket, openNetlinkSocket } from './netlink-socket.ts';
 import type { NetlinkWriter } from './netlink-writer.ts';
+import { readSets, type SetSink } from './set-lists.ts';
 
 /**
  * ipsets and their members over netlink (net/netfilter/ipset/ip_set_core.c): a pod comes or goes by a few of these, and
@@ -21,30 +45,6 @@ export type SetChange = {
 	/** Refused while a rule uses it. */
 	| { readonly verb: 'destroy' }
 );
-
-const NFNL_SUBSYS_IPSET = 6;
-const IPSET_CMD_CREATE = 2;
-const IPSET_CMD_DESTROY = 3;
-const IPSET_CMD_ADD = 9;
-const IPSET_CMD_DEL = 10;
-const IPSET_PROTOCOL_MIN = 6;
-const IPSET_ATTR_PROTOCOL = 1;
-const IPSET_ATTR_SETNAME = 2;
-const IPSET_ATTR_TYPENAME = 3;
-const IPSET_ATTR_REVISION = 4;
-const IPSET_ATTR_FAMILY = 5;
-const IPSET_ATTR_DATA = 7;
-const IPSET_ATTR_HASHSIZE = 18;
-const IPSET_ATTR_MAXELEM = 19;
-const IPSET_ATTR_IP = 1;
-const IPSET_ATTR_CIDR = 3;
-const IPSET_ATTR_PORT = 4;
-const IPSET_ATTR_PROTO = 7;
-const IPSET_ATTR_IFACE = 23;
-const NLA_F_NET_BYTEORDER = 0x4000;
-
-/** IANA protocol numbers of the names ipset prints. */
-const protocols: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132, udplite: 136, icmp: 1, icmpv6: 58 };
 
 /**
  * Revisions of the types that know all we ask of them (skbinfo, Linux 4.0): those that the oldest ipset program in use
@@ -121,16 +121,22 @@ const write = (writer: NetlinkWriter, change: SetChange): string | undefined => 
 export type SetMembers = {
 	/** Whether all changes were made. False: some may have been; the caller makes them another way, and learns why there. */
 	readonly write: (changes: readonly SetChange[]) => Promise<boolean>;
+	/** All sets whose names begin with the prefix, as `readSets` tells them. */
+	readonly read: (prefix: string, begin: () => SetSink) => Promise<boolean>;
 	readonly close: () => void;
 };
 
 /** Of the network namespace that `inside` enters, the present one when absent. */
 export const openSetMembers = (inside: <T>(run: () => T) => T = (run) => run()): SetMembers => {
 	let socket: NetlinkSocket | undefined;
+	const opened = (): NetlinkSocket => {
+		socket ??= openNetlinkSocket(NETLINK_NETFILTER, inside);
+		return socket;
+	};
 	return {
+		read: (prefix, begin) => readSets(opened(), prefix, begin),
 		write: async (changes) => {
-			socket ??= openNetlinkSocket(NETLINK_NETFILTER, inside);
-			const results = await socket.request(changes, write, (change) =>
+			const results = await opened().request(changes, write, (change) =>
 				'member' in change ? `${change.verb} ${change.set} ${change.member}` : `${change.verb} ${change.set}`,
 			);
 			return results.every((error) => error === undefined);

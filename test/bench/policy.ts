@@ -15,6 +15,7 @@ import { createPolicyCalc } from '../../felix/calc/index.ts';
 import { createDataplane } from '../../felix/dataplane/dataplane.ts';
 import { createDesired, type Desired } from '../../felix/dataplane/desired.ts';
 import { openKernel } from '../../src/kernel/open-kernel.ts';
+import { openRulesPrint } from '../../src/kernel/rules-print.ts';
 import { openSetMembers } from '../../src/kernel/set-members.ts';
 import { createShellRun } from '../../src/kernel/shell-run.ts';
 import type { Logger } from '../../src/logging.ts';
@@ -53,6 +54,7 @@ const startOurs = (backend: Backend) => {
 	const shell = createShellRun({ folder: join(directory, 'shell') });
 	const { run } = shell;
 	const members = openSetMembers();
+	const print = openRulesPrint(backend, 'manx-');
 	const calc = createPolicyCalc();
 	const desire = createDesired();
 	const settings = { masquerade: true };
@@ -63,7 +65,8 @@ const startOurs = (backend: Backend) => {
 	const dataplane = createDataplane({
 		kernel,
 		chains: { 4: chains(4), 6: chains(6) },
-		ipsets: createIpsets({ prefix: 'manx-', run, writeMembers: members.write }),
+		ipsets: createIpsets({ prefix: 'manx-', run, writeMembers: members.write, readSets: members.read }),
+		rulesPrint: print.take,
 		desired: (attachments) => {
 			wanted = desire(
 				{
@@ -116,6 +119,7 @@ const startOurs = (backend: Backend) => {
 			await dataplane.close();
 			kernel.close();
 			members.close();
+			print.close();
 			shell.close();
 		},
 	};

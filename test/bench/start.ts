@@ -2,7 +2,8 @@
  * A full start of `manx felix` beside a large cluster: 110 pods wired on the node, 500 policies, 100,000 pods in the API.
  * From starting the process to everything written and read back from the kernel, and the most memory it had resident.
  * The first start finds an empty kernel (and then the pods are wired through the CNI), the others what is in force
- * already. PODS, POLICIES, LOCAL, BYTES (of a pod as the API sends it), STARTS.
+ * already. PODS, POLICIES, LOCAL, BYTES (of a pod as the API sends it), STARTS; OPTIONS of V8, with which felix
+ * ends by SIGTERM (profiles).
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -62,9 +63,17 @@ const settled = (): Promise<boolean> =>
 
 const measureStart = async (): Promise<{ felix: ChildProcess; ms: number; peak: number; now: number }> => {
 	const begin = performance.now();
-	const argv = [...options, join(bundle, 'main.js'), 'felix', '--config', config];
+	const argv = [
+		...options,
+		...(process.env.OPTIONS?.split(' ') ?? []),
+		join(bundle, 'main.js'),
+		'felix',
+		'--config',
+		config,
+	];
 	const felix = inNode(process.execPath, argv, { ...process.env, MALLOC_ARENA_MAX: '1' });
-	felix.stdout?.resume();
+	if (process.env.OPTIONS === undefined) felix.stdout?.resume();
+	else felix.stdout?.pipe(process.stdout);
 	while (!(await settled())) {
 		if (felix.exitCode !== null) throw new Error('felix ended');
 		if (performance.now() - begin > 120_000) throw new Error('felix is not in sync after two minutes');
@@ -139,7 +148,7 @@ try {
 			`  in sync after ${(ms / 1000).toFixed(2).padStart(6)} s, ${peak.toFixed(0).padStart(4)} MB at most, ${now.toFixed(0).padStart(4)} MB then   (${what})`,
 		);
 		if (i === 0) wire(shim);
-		await end(felix, 'SIGKILL');
+		await end(felix, process.env.OPTIONS === undefined ? 'SIGKILL' : 'SIGTERM');
 	}
 } finally {
 	for (const child of children) await end(child, 'SIGTERM');

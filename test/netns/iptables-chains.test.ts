@@ -238,6 +238,42 @@ for (const family of [4, 6] as const) {
 				assert.deepEqual(await apply(ruleset(base, [docker])), ['filter DOCKER-USER hook']);
 			});
 
+			test('no apply waits for a resync, which says nothing of what was written meanwhile', async () => {
+				let hold = async (): Promise<void> => {};
+				const { run } = netns;
+				const held = createChains({
+					family,
+					backend,
+					prefix: 'MANX-',
+					run: async (file, args, input) => {
+						const result = await run(file, args, input);
+						if (file.endsWith('-save')) await hold();
+						return result;
+					},
+				});
+				await apply(ruleset(base), held);
+				netns.sh(`${tool} -A MANX-FORWARD -j DROP`);
+				let release = (): void => {};
+				const read = new Promise<void>((reached) => {
+					hold = () => {
+						reached();
+						return new Promise((go) => {
+							release = go;
+						});
+					};
+				});
+				const resync = held.resync();
+				await read;
+				const edited = { ...base, 'filter MANX-FROM': ['-j DROP'] };
+				assert.deepEqual(await apply(ruleset(edited), held), ['filter MANX-FROM']);
+				release();
+				hold = async () => {};
+				assert.deepEqual(await resync, { drifted: ['filter MANX-FORWARD'] });
+				assert.deepEqual(await apply(ruleset(edited), held), ['filter MANX-FORWARD']);
+				assert.deepEqual(await held.resync(), { drifted: [] });
+				assert.deepEqual(rulesOf('MANX-FROM'), ['-j DROP']);
+			});
+
 			test('remove takes out hooks and chains and nothing else', async () => {
 				netns.sh(`${tool} -A FORWARD -i lo -j ACCEPT`);
 				await apply(ruleset({ ...base, 'nat MANX-NAT': ['-j MASQUERADE'] }));

@@ -51,6 +51,46 @@ describe('set members by netlink', () => {
 		});
 	}
 
+	it('reads sets of a prefix as ipset prints them, every type, however large', async () => {
+		const tell = async (prefix: string): Promise<string[]> => {
+			let lines: string[] = [];
+			let name = '';
+			const readable = await members.read(prefix, () => {
+				lines = [];
+				return {
+					set: (set, type, family, maxelem) => {
+						name = set;
+						lines.push(`create ${set} ${type} ${family} ${maxelem}`);
+					},
+					member: (text) => void lines.push(`add ${name} ${text}`),
+				};
+			});
+			assert.equal(readable, true);
+			return lines.sort();
+		};
+		assert.deepEqual(await tell('manx-'), []);
+		const large = Array.from({ length: 20_000 }, (_, i) => `fd00::${(i >> 8).toString(16)}:${(i & 255).toString(16)}`);
+		const dotted = ['::ffff:10.0.0.1', '::1.2.3.4', '::1:0:1', '::1'];
+		const all = [...types, ['hash:ip', 6, [...large, ...dotted]] as const];
+		const changes = all.flatMap(([type, family, list], i) => [
+			{ set: `manx-${i}`, family, verb: 'create' as const, type, hashsize: 64, maxelem: 65536 + i },
+			...list.map((member) => ({ set: `manx-${i}`, family, verb: 'add' as const, member })),
+		]);
+		assert.equal(await members.write(changes), true);
+		netns.sh('ipset create other hash:ip && ipset add other 10.0.0.1');
+		const printed = netns
+			.sh('ipset save')
+			.split('\n')
+			.filter((line) => line.includes(' manx-'))
+			.map((line) => {
+				const create = /^create (\S+) (\S+) family (\S+) .*maxelem (\d+)/.exec(line);
+				return create === null ? line : `create ${create[1]} ${create[2]} ${create[3] === 'inet' ? 4 : 6} ${create[4]}`;
+			});
+		assert.deepEqual(await tell('manx-'), printed.sort());
+		netns.sh('ipset create manx-bits bitmap:port range 0-10 && ipset add manx-bits 7');
+		assert.equal(await members.read('manx-', () => ({ set: () => {}, member: () => {} })), false);
+	});
+
 	it('says no for a set that is not there, and for what is no member', async () => {
 		assert.equal(await members.write([{ set: 'none', verb: 'add', family: 4, member: '10.0.0.1' }]), false);
 		netns.sh('ipset create s hash:ip');
@@ -100,4 +140,37 @@ describe('set members by netlink', () => {
 		await bring(['10.0.0.4']);
 		assert.deepEqual(read('manx-a'), ['10.0.0.4']);
 	});
+
+	for (const way of ['netlink', 'program'] as const) {
+		it(`finds what others did to a large set, read by ${way}, and after a restart writes the difference only`, async () => {
+			const make = () =>
+				createIpsets({
+					prefix: 'manx-',
+					run: netns.run,
+					writeMembers: members.write,
+					...(way === 'netlink' && { readSets: members.read }),
+				});
+			const list = Array.from({ length: 5000 }, (_, i) => `10.0.${i >> 8}.${i & 255}`);
+			const spec = (names: readonly string[]): Map<string, IpsetSpec> =>
+				new Map([['manx-a', { name: 'manx-a', type: 'hash:ip', family: 4, members: new Set(names) }]]);
+			const bring = async (sets: ReturnType<typeof make>, names: readonly string[]) => {
+				sets.want(spec(names));
+				const added = await sets.applyAdditions();
+				const removed = await sets.applyRemovals();
+				return [...added.changed, ...removed.changed];
+			};
+			const first = make();
+			assert.deepEqual(await bring(first, list), ['manx-a']);
+			assert.deepEqual(await first.resync(), { drifted: [] });
+			netns.sh('ipset del manx-a 10.0.0.7 && ipset add manx-a 192.0.2.1 && ipset create manx-b hash:ip');
+			const drifted = ['manx-a: 1 member missing, 1 member not ours', 'manx-b: set not wanted'];
+			assert.deepEqual(await first.resync(), { drifted });
+			assert.deepEqual(await bring(first, list), ['manx-a', 'manx-a', 'manx-b']);
+			assert.deepEqual(await first.resync(), { drifted: [] });
+			const second = make();
+			assert.deepEqual(await bring(second, list), []);
+			assert.deepEqual(await bring(make(), list.slice(1)), ['manx-a']);
+			assert.deepEqual(read('manx-a'), list.slice(1).sort());
+		});
+	}
 });

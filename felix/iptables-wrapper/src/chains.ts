@@ -3,8 +3,9 @@ import { findRefused } from './find-refused.ts';
 import { hookLines } from './hooks.ts';
 import { type Actual, actualOf, planOf, sameRules, splitKey } from './plan.ts';
 import { explainRestore, type RestoreFailure, ruleOf } from './restore-error.ts';
-import { parseSave } from './save.ts';
+import { parseSave, parseSaveSlowly } from './save.ts';
 import { createSerial } from './serial.ts';
+import { createTouched } from './touched.ts';
 import type { ApplyResult, Backend, Chains, Family, Hook, Ruleset, Run, Table, ToolError } from './types.ts';
 
 export type ChainsOptions = {
@@ -15,7 +16,15 @@ export type ChainsOptions = {
 	readonly run: Run;
 	/** How long to wait for the xtables lock; 10 when absent. */
 	readonly lockSeconds?: number;
+	/** Lets others go on in the middle of a comparison. */
+	readonly pause?: () => Promise<void>;
 };
+
+/** Rules compared before others go on. */
+const lookedAtOnce = 256;
+
+const sameTexts = (a: readonly string[], b: readonly string[]): boolean =>
+	a.length === b.length && a.every((text, i) => text === b[i]);
 
 const sameHooks = (a: readonly Hook[], b: readonly Hook[]): boolean =>
 	a === b ||
@@ -48,12 +57,15 @@ const brokenRule = (wanted: Ruleset, applied: Ruleset | undefined, prefix: strin
 };
 
 export const createChains = (options: ChainsOptions): Chains => {
-	const { family, backend, prefix, run, lockSeconds = 10 } = options;
+	const { family, backend, prefix, run, lockSeconds = 10, pause = () => new Promise(setImmediate) } = options;
 	const program = `${family === 4 ? 'iptables' : 'ip6tables'}-${backend}`;
 	const serial = createSerial();
 	let actual: Actual | undefined;
 	/** The last ruleset written whole. */
 	let applied: Ruleset | undefined;
+	const touched = createTouched();
+	/** Chains as they were read when they were as wanted: read in the same words again, they need no second thought. */
+	let familiar = new Map<string, { readonly wanted: readonly string[]; readonly found: readonly string[] }>();
 
 	const save = async (args: readonly string[]): Promise<{ text: string; error?: ToolError }> => {
 		const { code, stdout, stderr } = await run(`${program}-save`, args);
@@ -110,6 +122,7 @@ export const createChains = (options: ChainsOptions): Chains => {
 		for (;;) {
 			const known = actual as Actual;
 			const plan = planOf(known, wanted, applied?.hooks ?? [], prefix);
+			for (const { name } of plan.changed) touched.note(name);
 			const failure = plan.input === '' ? undefined : await restore(plan.input);
 			if (failure === undefined) {
 				actual = { owned: new Map(wanted.chains), foreign: undefined };
@@ -127,11 +140,22 @@ export const createChains = (options: ChainsOptions): Chains => {
 		}
 	};
 
-	const driftOf = (now: Actual, wanted: Ruleset): string[] => {
+	const driftOf = async (now: Actual, wanted: Ruleset): Promise<string[]> => {
 		const drifted: string[] = [];
+		const before = familiar;
+		familiar = new Map();
+		let looked = 0;
 		for (const [key, rules] of wanted.chains) {
 			const found = now.owned.get(key);
-			if (found === undefined || !sameRules(rules, found)) drifted.push(key);
+			const known = before.get(key);
+			const same =
+				found !== undefined && ((known?.wanted === rules && sameTexts(known.found, found)) || sameRules(rules, found));
+			if (!same) drifted.push(key);
+			else familiar.set(key, { wanted: rules, found });
+			looked += rules.length;
+			if (looked < lookedAtOnce) continue;
+			looked = 0;
+			await pause();
 		}
 		for (const key of now.owned.keys()) if (!wanted.chains.has(key)) drifted.push(key);
 		const foreign = now.foreign ?? new Map<string, readonly string[]>();
@@ -144,10 +168,35 @@ export const createChains = (options: ChainsOptions): Chains => {
 		return drifted;
 	};
 
+	const compare = async (written: ReadonlySet<string>): ReturnType<Chains['resync']> => {
+		const { text, error } = await save([]);
+		if (error !== undefined) {
+			actual = undefined;
+			return { drifted: [], error };
+		}
+		const found = actualOf(await parseSaveSlowly(text, pause), prefix);
+		const differing = applied === undefined ? [] : await driftOf(found, applied);
+		const drifted = differing.filter((key) => !written.has(key));
+		if (written.size === 0) {
+			const asWanted = applied !== undefined && drifted.length === 0;
+			actual = asWanted ? { owned: new Map(applied?.chains), foreign: undefined } : found;
+		} else if (actual !== undefined && drifted.length > 0) {
+			const owned = new Map(found.owned);
+			for (const key of written) {
+				const rules = actual.owned.get(key);
+				if (rules === undefined) owned.delete(key);
+				else owned.set(key, rules);
+			}
+			actual = { owned, foreign: [...written].some((key) => key.endsWith(' hook')) ? undefined : found.foreign };
+		}
+		return { drifted };
+	};
+
 	const resync: Chains['resync'] = async () => {
-		const error = await read();
-		if (error !== undefined) return { drifted: [], error };
-		return { drifted: applied === undefined ? [] : driftOf(actual as Actual, applied) };
+		// What was asked for before is done; what comes from now on does not wait.
+		await serial(async () => {});
+		const { names, end } = touched.begin();
+		return compare(names).finally(end);
 	};
 
 	const remove = async (): Promise<ToolError | undefined> => {
@@ -167,7 +216,7 @@ export const createChains = (options: ChainsOptions): Chains => {
 
 	return {
 		apply: (wanted) => serial(() => apply(wanted)),
-		resync: () => serial(resync),
+		resync,
 		counters,
 		remove: () => serial(remove),
 	};

@@ -41,7 +41,10 @@ export type HookRequest = {
 
 /** Lines of a restore that bring the hooks of one foreign chain in order; none when they are. */
 export const hookLines = ({ table, chain, wanted, dropped, prefix }: HookRequest, foreign: Rules): string[] => {
-	const list = (foreign.get(`${table} ${chain}`) ?? []).map((text) => ({ text, form: normaliseRule(text) }));
+	const rules = foreign.get(`${table} ${chain}`) ?? [];
+	// Most chains of others have nothing to do with us.
+	if (wanted.length + dropped.length === 0 && !rules.some((text) => text.includes(prefix))) return [];
+	const list = rules.map((text) => ({ text, form: normaliseRule(text) }));
 	const rulesOf = (target: string): readonly string[] => foreign.get(`${table} ${target}`) ?? [];
 	const lines: string[] = [];
 	const indexOf = (form: string): number => list.findIndex((rule) => rule.form === form);

@@ -2,10 +2,12 @@
 export { createChains } from './chains.ts';
 export { detectBackend } from './detect-backend.ts';
 export { findEnd } from './hooks.ts';
-export { createIpsets, type SetChange } from './ipsets.ts';
+export type { ReadSets, SetSink } from './ipset-tool.ts';
+export { createIpsets } from './ipsets.ts';
 export { changedSet, differenceOf, type SetDifference } from './layered-set.ts';
 export { removeLeftovers } from './leftovers.ts';
 export { normaliseRule } from './normalise.ts';
 export { targetOf } from './rule.ts';
 export { type ParsedSave, parseSave, type SavedChain, type SavedRule } from './save.ts';
+export type { SetChange } from './set-writer.ts';
 export type * from './types.ts';

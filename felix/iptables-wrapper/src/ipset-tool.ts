@@ -8,24 +8,37 @@ export type SavedSet = {
 	readonly members: ReadonlySet<string>;
 };
 
-/** Sets of `ipset save` whose name begins with the prefix. */
-export const parseIpsetSave = (text: string, prefix: string): Map<string, SavedSet> => {
-	const sets = new Map<string, SavedSet & { readonly members: Set<string> }>();
+/** Told what sets there are, one after the other. */
+export type SetSink = {
+	readonly set: (name: string, type: string, family: Family, maxelem: number) => void;
+	/** Of the set told last, as ipset prints it. */
+	readonly member: (text: string) => void;
+};
+
+/**
+ * Tells the sets whose names begin with the prefix, with the event loop free between. `begin` is called again when all was
+ * in vain so far. False when it cannot be done.
+ */
+export type ReadSets = (prefix: string, begin: () => SetSink) => Promise<boolean>;
+
+/** Tells the sets of `ipset save` whose name begins with the prefix. */
+const tellSaved = (text: string, prefix: string, sink: SetSink): void => {
 	const addOwned = `add ${prefix}`;
 	const createOwned = `create ${prefix}`;
-	for (const line of text.split('\n')) {
-		if (line.startsWith(addOwned)) {
-			const space = line.indexOf(' ', 4);
-			const end = line.indexOf(' ', space + 1);
-			sets.get(line.slice(4, space))?.members.add(line.slice(space + 1, end < 0 ? undefined : end));
-		} else if (line.startsWith(createOwned)) {
+	for (let from = 0, end = 0; from < text.length; from = end + 1) {
+		end = text.indexOf('\n', from);
+		if (end < 0) end = text.length;
+		if (text.startsWith(addOwned, from)) {
+			const space = text.indexOf(' ', from + 4);
+			const behind = text.indexOf(' ', space + 1);
+			sink.member(text.slice(space + 1, behind < 0 || behind > end ? end : behind));
+		} else if (text.startsWith(createOwned, from)) {
+			const line = text.slice(from, end);
 			const [, name = '', type = ''] = line.split(' ');
 			const family: Family = / family inet6(?: |$)/.test(line) ? 6 : 4;
-			const maxelem = Number(/ maxelem (\d+)/.exec(line)?.[1] ?? 0);
-			sets.set(name, { type, family, maxelem, members: new Set() });
+			sink.set(name, type, family, Number(/ maxelem (\d+)/.exec(line)?.[1] ?? 0));
 		}
 	}
-	return sets;
 };
 
 /** One line of a restore: what it does, to which set. Hundreds of thousands at a start: those of members have no text. */
@@ -52,7 +65,10 @@ export type RestoreResult = {
 };
 
 export type IpsetTool = {
-	readonly save: () => Promise<{ readonly sets: Map<string, SavedSet>; readonly error?: ToolError }>;
+	/** All sets. Of a large one that holds what is `expected` of it, `members` is that very Set. */
+	readonly save: (
+		expected: (name: string) => ReadonlySet<string> | undefined,
+	) => Promise<{ readonly sets: Map<string, SavedSet>; readonly error?: ToolError }>;
 	readonly restore: (lines: readonly Line[]) => Promise<RestoreResult>;
 	/** References by rules of every set, by name. */
 	readonly references: () => Promise<ReadonlyMap<string, number>>;
@@ -60,12 +76,63 @@ export type IpsetTool = {
 
 const maxRefused = 64;
 
-export const createIpsetTool = (run: Run, prefix: string): IpsetTool => {
-	const save: IpsetTool['save'] = async () => {
+/** Members from which on a set is compared as it is read, and read once more only if it is another than expected. */
+const large = 1000;
+
+type Reading = Omit<SavedSet, 'members'> & {
+	readonly members: Set<string>;
+	expected: ReadonlySet<string> | undefined;
+	found: number;
+	others: boolean;
+};
+
+const isAsExpected = ({ expected, found, others }: Reading): boolean => !others && found === expected?.size;
+
+export const createIpsetTool = (run: Run, prefix: string, readSets?: ReadSets): IpsetTool => {
+	/** Every set of the prefix to a sink. */
+	const tell = async (begin: () => SetSink): Promise<ToolError | undefined> => {
+		if (await readSets?.(prefix, begin)) return undefined;
 		const { code, stdout, stderr } = await run('ipset', ['save']);
-		if (code === 0) return { sets: parseIpsetSave(stdout, prefix) };
 		const message = `ipset save failed with status ${code}: ${stderr.trim()}. Check that ipset is installed and NET_ADMIN given.`;
-		return { sets: new Map(), error: { message, code, stderr } };
+		if (code !== 0) return { message, code, stderr };
+		tellSaved(stdout, prefix, begin());
+		return undefined;
+	};
+
+	const save: IpsetTool['save'] = async (expected) => {
+		let sets = new Map<string, Reading>();
+		const differing = (): Set<string> =>
+			new Set([...sets].filter(([, set]) => set.expected && !isAsExpected(set)).map(([name]) => name));
+		const read = async (only: ReadonlySet<string> | undefined): Promise<ToolError | undefined> => {
+			const before = sets;
+			return tell(() => {
+				let now: Reading | undefined;
+				sets = new Map(before);
+				return {
+					set: (name, type, family, maxelem) => {
+						now = undefined;
+						if (only !== undefined && !only.has(name)) return;
+						const all = only === undefined ? expected(name) : undefined;
+						now = { type, family, maxelem, members: new Set(), expected: undefined, found: 0, others: false };
+						if (all !== undefined && all.size >= large) now.expected = all;
+						sets.set(name, now);
+					},
+					member: (text) => {
+						if (now === undefined) return;
+						if (now.expected === undefined) now.members.add(text);
+						else if (now.expected.has(text)) now.found++;
+						else now.others = true;
+					},
+				};
+			});
+		};
+		let error = await read(undefined);
+		const others = differing();
+		if (error === undefined && others.size > 0) error = await read(others);
+		if (error !== undefined) return { sets: new Map(), error };
+		// One that went between the two readings is not there.
+		for (const name of differing()) sets.delete(name);
+		return { sets: new Map([...sets].map(([name, set]) => [name, { ...set, members: set.expected ?? set.members }])) };
 	};
 
 	/**

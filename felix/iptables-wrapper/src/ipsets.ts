@@ -1,10 +1,20 @@
 /** Keeps sets as wanted; contract in types.ts. What the kernel holds is remembered, so an apply writes without reading. */
 import { explain, stillUsed, summary } from './ipset-errors.ts';
-import { createIpsetTool, type Line, type Refused, type RestoreResult, textOf } from './ipset-tool.ts';
-import { beyond, createText, type Kept, maxelem, missingFrom, parseCreate, sizeOf } from './kept-set.ts';
+import {
+	createIpsetTool,
+	type Line,
+	type ReadSets,
+	type Refused,
+	type RestoreResult,
+	type SavedSet,
+	textOf,
+} from './ipset-tool.ts';
+import { beyond, createText, driftOf, type Kept, maxelem, missingFrom, sizeOf, type Written } from './kept-set.ts';
 import { canonicalMembers } from './members.ts';
 import { createSerial } from './serial.ts';
-import type { ApplyResult, Family, IpsetSpec, Ipsets, Run, ToolError } from './types.ts';
+import { createSetWriter, type WriteMembers } from './set-writer.ts';
+import { createTouched } from './touched.ts';
+import type { ApplyResult, IpsetSpec, Ipsets, Run, ToolError } from './types.ts';
 
 export type IpsetsOptions = {
 	/** Of the names of owned sets, e.g. `manx-`. */
@@ -14,21 +24,12 @@ export type IpsetsOptions = {
 	 * A faster way than a program (netlink). Answers false when not all was done; then the program is asked, which may
 	 * repeat any of it and tells why.
 	 */
-	readonly writeMembers?: (changes: readonly SetChange[]) => Promise<boolean>;
+	readonly writeMembers?: WriteMembers;
+	/** A faster way than a program to read them. */
+	readonly readSets?: ReadSets;
 	/** Waits; given by tests. iptables-nft frees what a deleted rule used a moment after it returned. */
 	readonly delay?: (milliseconds: number) => Promise<void>;
 };
-
-/** One thing done to a set; no matter if a member or a set to make is there, or a member gone, already. */
-export type SetChange = { readonly set: string; readonly family: Family } & (
-	| { readonly verb: 'add' | 'del'; readonly member: string }
-	| { readonly verb: 'create'; readonly type: string; readonly hashsize: number; readonly maxelem: number }
-	/** Not done while a rule uses it. */
-	| { readonly verb: 'destroy' }
-);
-
-/** What was last written of a set; `exact` once nothing else is left in it. */
-type Written = { readonly members: ReadonlySet<string>; readonly exact: boolean };
 
 const line = (verb: 'create' | 'other', set: string, text: string): Line => ({ verb, set, text });
 const lost = (refused: readonly Refused[]): boolean =>
@@ -36,7 +37,8 @@ const lost = (refused: readonly Refused[]): boolean =>
 
 export const createIpsets = (options: IpsetsOptions): Ipsets => {
 	const { prefix, run, delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms)) } = options;
-	const tool = createIpsetTool(run, prefix);
+	const tool = createIpsetTool(run, prefix, options.readSets);
+	const writeLines = createSetWriter(tool, options.writeMembers);
 	const serial = createSerial();
 	let wanted: ReadonlyMap<string, IpsetSpec> = new Map();
 	let kernel: Map<string, Kept> | undefined;
@@ -44,19 +46,33 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 	let unsettled = new Set<string>();
 	const written = new Map<string, Written>();
 	let temporaries = 0;
+	const touched = createTouched();
 	/** Sets that could not be destroyed last time, as rules use them. */
 	let stuck: ReadonlySet<string> = new Set();
 
-	const read = async (): Promise<ToolError | undefined> => {
+	/** What a set is believed, or at a start wished, to hold. */
+	const expected = (name: string): ReadonlySet<string> | undefined => {
+		const kept = kernel?.get(name);
+		if (kept !== undefined) return kept.added.size === 0 ? kept.base : undefined;
+		const spec = wanted.get(name);
+		return spec && canonicalMembers(spec.members, spec.type, spec.family).members;
+	};
+
+	/** `written`: of these, what is remembered is newer than what was read. */
+	const take = (sets: ReadonlyMap<string, SavedSet>, written: ReadonlySet<string> = new Set()): void => {
 		const before = kernel;
-		const { sets, error } = await tool.save();
-		kernel = undefined;
-		if (error !== undefined) return error;
 		kernel = new Map();
 		unsettled = new Set(wanted.keys());
+		for (const name of written) {
+			const kept = before?.get(name);
+			if (kept !== undefined) kernel.set(name, kept);
+		}
 		for (const [name, saved] of sets) {
+			if (written.has(name)) continue;
 			const fresh: Kept = {
-				...saved,
+				type: saved.type,
+				family: saved.family,
+				maxelem: saved.maxelem,
 				base: saved.members,
 				added: new Set(),
 				addedFor: undefined,
@@ -72,7 +88,13 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 				missingFrom(fresh, old.base).length === 0;
 			kernel.set(name, same ? old : fresh);
 		}
-		return undefined;
+	};
+
+	const read = async (): Promise<ToolError | undefined> => {
+		const { sets, error } = await tool.save(expected);
+		if (error === undefined) take(sets);
+		else kernel = undefined;
+		return error;
 	};
 
 	type Work = {
@@ -116,7 +138,7 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			// A set that rules use cannot be destroyed, but one of the same type and family can take its place
 			// (ip_set_core.c, ip_set_swap). Its old members come along: taking some out is for applyRemovals.
 			const old = known !== undefined && sameKind ? beyond(known, members) : undefined;
-			if (old !== undefined) place = `${prefix}tmp${++temporaries}`;
+			if (old !== undefined) touched.note((place = `${prefix}tmp${++temporaries}`));
 			else if (known !== undefined) work.lines.push(line('create', name, `destroy ${name}`));
 			work.lines.push(line('create', name, createText(place, spec.type, spec.family, members.size)));
 			for (const member of members) add(member);
@@ -199,22 +221,9 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		});
 	};
 
-	const restore = async (lines: readonly Line[]): Promise<RestoreResult> => {
-		const changes: SetChange[] = [];
-		const made = new Set<string>();
-		for (const one of options.writeMembers === undefined ? [] : lines) {
-			if ('member' in one) {
-				if (one.place !== one.set || !(made.has(one.set) || kernel?.has(one.set))) return tool.restore(lines);
-				changes.push(one);
-				continue;
-			}
-			const creation = one.verb === 'create' ? parseCreate(one.text) : undefined;
-			if (creation?.set !== one.set) return tool.restore(lines);
-			made.add(one.set);
-			changes.push(creation);
-		}
-		if (changes.length > 0 && (await options.writeMembers?.(changes))) return { refused: [] };
-		return tool.restore(lines);
+	const restore = (lines: readonly Line[]): Promise<RestoreResult> => {
+		for (const { set } of lines) touched.note(set);
+		return writeLines(lines, (set) => kernel?.has(set) === true);
 	};
 
 	/** Writes the work planned; when the kernel turns out to be other than known, reads it and plans once more. */
@@ -278,6 +287,7 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			if (pause > 0) await delay(pause);
 			for (const set of unwanted) {
 				const kept = kernel?.get(set);
+				touched.note(set);
 				if (kept === undefined || !(await writeMembers([{ set, verb: 'destroy', family: kept.family }]))) continue;
 				kernel?.delete(set);
 				written.delete(set);
@@ -337,32 +347,30 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		return { changed: [...removed.changed, ...gone, ...destroyed.changed], ...(problem && { error: problem }) };
 	};
 
-	const driftOf = (name: string, { members, exact }: Written): string | undefined => {
-		const kept = kernel?.get(name);
-		if (kept === undefined) return `${name}: set missing`;
-		const parts: string[] = [];
-		const missing = missingFrom(kept, members).length;
-		const extra = exact ? beyond(kept, members).length : 0;
-		if (missing > 0) parts.push(`${missing} ${missing === 1 ? 'member' : 'members'} missing`);
-		if (extra > 0) parts.push(`${extra} ${extra === 1 ? 'member' : 'members'} not ours`);
-		return parts.length === 0 ? undefined : `${name}: ${parts.join(', ')}`;
+	const compare = async (touchedNames: ReadonlySet<string>): ReturnType<Ipsets['resync']> => {
+		const started = written.size > 0;
+		const { sets, error } = await tool.save(expected);
+		if (error !== undefined) {
+			kernel = undefined;
+			return { drifted: [], error };
+		}
+		take(sets, touchedNames);
+		const drifted: string[] = [];
+		for (const [name, last] of written) {
+			const drift = touchedNames.has(name) ? undefined : driftOf(kernel?.get(name), last);
+			if (drift !== undefined) drifted.push(`${name}: ${drift}`);
+		}
+		for (const name of started ? (kernel?.keys() ?? []) : []) {
+			if (!written.has(name) && !wanted.has(name) && !touchedNames.has(name)) drifted.push(`${name}: set not wanted`);
+		}
+		return { drifted };
 	};
 
 	const resync: Ipsets['resync'] = async () => {
-		const started = written.size > 0;
-		const error = await read();
-		if (error !== undefined) return { drifted: [], error };
-		const drifted: string[] = [];
-		for (const [name, last] of written) {
-			const drift = driftOf(name, last);
-			if (drift !== undefined) drifted.push(drift);
-		}
-		if (started) {
-			for (const name of kernel?.keys() ?? []) {
-				if (!written.has(name) && !wanted.has(name)) drifted.push(`${name}: set not wanted`);
-			}
-		}
-		return { drifted };
+		// What was asked for before is done; what comes from now on does not wait.
+		await serial(async () => {});
+		const { names, end } = touched.begin();
+		return compare(names).finally(end);
 	};
 
 	const remove = async (): Promise<ToolError | undefined> => {
@@ -384,7 +392,7 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		applyAdditions: (except) => serial(() => applyAdditions(except)),
 		removeMembers: (only) => serial(() => removeMembers(only)),
 		applyRemovals: () => serial(applyRemovals),
-		resync: () => serial(resync),
+		resync,
 		remove: () => serial(remove),
 	};
 };

@@ -54,3 +54,17 @@ export const parseCreate = (text: string) => {
 	const numbers = { hashsize: Number(hashsize), maxelem: Number(most) };
 	return { verb: 'create', set, type, family: family === 'inet' ? 4 : 6, ...numbers } as const;
 };
+
+/** What was last written of a set; `exact` once nothing else is left in it. */
+export type Written = { readonly members: ReadonlySet<string>; readonly exact: boolean };
+
+/** How a set in the kernel (undefined: it is not there) differs from what was written, in words. */
+export const driftOf = (kept: Kept | undefined, { members, exact }: Written): string | undefined => {
+	if (kept === undefined) return 'set missing';
+	const parts: string[] = [];
+	const missing = missingFrom(kept, members).length;
+	const extra = exact ? beyond(kept, members).length : 0;
+	if (missing > 0) parts.push(`${missing} ${missing === 1 ? 'member' : 'members'} missing`);
+	if (extra > 0) parts.push(`${extra} ${extra === 1 ? 'member' : 'members'} not ours`);
+	return parts.length === 0 ? undefined : parts.join(', ');
+};

@@ -20,6 +20,12 @@ export type ToolError = {
 	readonly rule?: { readonly table: string; readonly chain: string; readonly body: string };
 };
 
+/** What a comparison with the kernel found. */
+export type Resync = {
+	readonly drifted: readonly string[];
+	readonly error?: ToolError;
+};
+
 /** A rule that leads from a chain that is not ours into one that is; its text is a rule body like those of chains. */
 export type Hook = {
 	readonly table: Table;
@@ -60,8 +66,11 @@ export type ApplyResult = {
  */
 export type Chains = {
 	readonly apply: (wanted: Ruleset) => Promise<ApplyResult>;
-	/** Reads back; returns what differs from the last applied as `TABLE CHAIN`, so that the next apply mends it. */
-	readonly resync: () => Promise<{ readonly drifted: readonly string[]; readonly error?: ToolError }>;
+	/**
+	 * Reads back; returns what differs from the last applied as `TABLE CHAIN`, so that the next apply mends it. No apply
+	 * waits for it: what one writes meanwhile is not judged.
+	 */
+	readonly resync: () => Promise<Resync>;
 	/** Packet and byte counters of one chain's rules, in order. */
 	readonly counters: (
 		table: Table,
@@ -93,7 +102,8 @@ export type Ipsets = {
 	/** The first part of `applyRemovals`: the members, not the sets. `only`: of no other sets. */
 	readonly removeMembers: (only?: ReadonlySet<string>) => Promise<ApplyResult>;
 	readonly applyRemovals: () => Promise<ApplyResult>;
-	readonly resync: () => Promise<{ readonly drifted: readonly string[]; readonly error?: ToolError }>;
+	/** As that of chains: no apply waits for it. */
+	readonly resync: () => Promise<Resync>;
 	readonly remove: () => Promise<ToolError | undefined>;
 };
 
