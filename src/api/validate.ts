@@ -153,13 +153,15 @@ const policyPort = z
 const networkPolicy = z.object({
 	kind: z.literal('NetworkPolicy'),
 	metadata: metadata('namespaced'),
+	// What is left out is empty, as with the API server: without a spec at all the policy isolates its namespace.
 	spec: z
 		.object({
-			podSelector: selector,
+			podSelector: selector.optional().transform((value) => value ?? { matchLabels: {}, matchExpressions: [] }),
 			policyTypes: list(z.enum(['Ingress', 'Egress'])),
 			ingress: list(z.object({ from: list(peer), ports: list(policyPort) })),
 			egress: list(z.object({ to: list(peer), ports: list(policyPort) })),
 		})
+		.prefault({})
 		.transform((spec) => ({
 			podSelector: spec.podSelector,
 			policyTypes:

@@ -84,7 +84,7 @@ describe('validation refuses, naming field and reason', () => {
 			'spec.ingress[0].ports[0].endPort',
 			/not greater/,
 		],
-		['a policy without selector', policy('{}'), 'spec.podSelector', /./],
+		['a policy whose spec is a list', policy('[]'), 'spec', /expected object/],
 		[
 			'AS 0',
 			'{apiVersion: manx.dev/v1, kind: BGPPeer, metadata: {name: p}, spec: {peerIP: 1.2.3.4, asNumber: 0}}',
@@ -120,6 +120,15 @@ describe('validation makes objects total', () => {
 		assert.deepEqual(policySpec('{podSelector: {}, policyTypes: []}').policyTypes, ['Ingress']);
 		assert.deepEqual(policySpec('{podSelector: {}, egress: [{}]}').policyTypes, ['Ingress', 'Egress']);
 		assert.deepEqual(policySpec('{podSelector: {}, policyTypes: [Egress]}').policyTypes, ['Egress']);
+	});
+	it('takes a policy without podSelector, or without a spec, for one of the whole namespace, as the API server does', () => {
+		const nothing = { matchLabels: {}, matchExpressions: [] };
+		const isolated = { podSelector: nothing, policyTypes: ['Ingress'], ingress: [], egress: [] };
+		assert.deepEqual(policySpec('{}'), isolated);
+		assert.deepEqual(policySpec('{podSelector: }'), isolated);
+		const bare = check('{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p}}');
+		assert.ok(bare.type === 'object' && bare.object.kind === 'NetworkPolicy');
+		assert.deepEqual(bare.object.spec, isolated);
 	});
 	it('takes null and absent lists as empty, protocol as TCP, and clears host bits of ipBlocks', () => {
 		const spec = policySpec(
