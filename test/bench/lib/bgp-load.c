@@ -4,8 +4,12 @@
  *   bgp-load table DUT IN OUT PREFIXES SETS MAXIMUM   two external peers: one in IN announces, one in OUT listens;
  *                                                     messages of MAXIMUM octets are offered (RFC 8654 above 4096)
  *   bgp-load sessions DUT IN COUNT ROUTES dial|listen COUNT internal peers in IN, each announces ROUTES prefixes
+ *   bgp-load scale DUT IN COUNT ROUTES dial|listen    the same, with one prefix more, the watched one (20.250.0.0/26)
  *
- * DUT, IN and OUT are names of network namespaces. Lines on stdin: `announce` and `kill` (table). Lines on stdout: an
+ * DUT, IN and OUT are names of network namespaces. Lines on stdin: `announce` and `kill` (table); `announce` (the first
+ * peer announces the watched prefix), `expect` (somebody else does) and `mute` (the first peer, whose hold time is the
+ * shortest, says nothing any more) for scale: `told` when all other peers heard of it, `fib` when it is in the kernel, or
+ * gone, or, for `mute`, when the first of that peer's own prefixes is. Lines on stdout: an
  * event, the monotonic clock in seconds, and for `told` how many UPDATEs came. UPDATEs are encoded beforehand, so the
  * peers cost next to nothing while the speaker works. Addresses are those of test/bench/lib/bgp-speakers.ts.
  */
@@ -33,6 +37,8 @@
 #define SPEAKER 0xc6120001u /* 198.18.0.1 */
 #define PEER_OUT 0xc6130002u
 #define SAMPLES 32
+#define WATCHED 0x14fa0000u /* 20.250.0.0 */
+#define SHORT_HOLD_TIME 9
 
 enum state { DOWN, CONNECTING, OPEN_SENT, OPEN_CONFIRM, ESTABLISHED, ENDED };
 
@@ -47,6 +53,7 @@ struct conn {
 	size_t in_length;
 	const uint8_t *out;
 	size_t out_length;
+	int mute, heard;
 	/* What it announces, by itself or when told to. */
 	uint8_t *updates;
 	size_t updates_length;
@@ -59,6 +66,8 @@ static uint8_t *told;
 static unsigned told_count, update_count;
 static int triestat, sample_socket;
 static unsigned base_prefixes;
+static int scale;
+static unsigned heard_count;
 
 static void fail(const char *what)
 {
@@ -119,7 +128,7 @@ static size_t open_message(uint8_t *start, struct conn *c)
 	uint8_t *p = header(start, 1), *length;
 	*p++ = 4;
 	p = put16(p, c->as);
-	p = put16(p, HOLD_TIME);
+	p = put16(p, scale && c == conns ? SHORT_HOLD_TIME : HOLD_TIME);
 	p = put32(p, c->local);
 	length = p;
 	p += 3;
@@ -191,6 +200,8 @@ static void drop(struct conn *c)
 	c->fd = -1;
 	c->in_length = c->out_length = 0;
 	c->retry_at = now() + 0.01;
+	if (c->mute)
+		c->state = ENDED;
 	if (c->state != ENDED)
 		c->state = DOWN;
 }
@@ -285,6 +296,16 @@ static void count_prefixes(const uint8_t *p, const uint8_t *end, int announced)
 	}
 }
 
+/* Whether the watched prefix is announced to it. */
+static void watch_prefix(struct conn *c, const uint8_t *p, const uint8_t *end, int announced)
+{
+	for (; p < end; p += 1 + (*p + 7) / 8)
+		if (*p == PREFIX_LENGTH && p[1] == WATCHED >> 24 && p[2] == (WATCHED >> 16 & 255) && c->heard != announced) {
+			c->heard = announced;
+			heard_count += announced ? 1 : -1;
+		}
+}
+
 static void on_message(struct conn *c, int type, const uint8_t *body, size_t length)
 {
 	if (type == 3) {
@@ -300,6 +321,12 @@ static void on_message(struct conn *c, int type, const uint8_t *body, size_t len
 			send_now(c, c->updates, c->updates_length);
 		if (up_count == conn_count)
 			say("up", up_count);
+	} else if (type == 2 && scale) {
+		unsigned withdrawn = body[0] << 8 | body[1];
+		unsigned at = 2 + withdrawn, attributes_length = body[at] << 8 | body[at + 1];
+		update_count++;
+		watch_prefix(c, body + 2, body + 2 + withdrawn, 0);
+		watch_prefix(c, body + at + 2 + attributes_length, body + length, 1);
 	} else if (type == 2 && told != NULL && c == &conns[1]) {
 		unsigned withdrawn = body[0] << 8 | body[1];
 		unsigned at = 2 + withdrawn, attributes_length = body[at] << 8 | body[at + 1];
@@ -350,11 +377,16 @@ static unsigned kernel_prefixes(void)
 	return found ? strtoul(found + 9, NULL, 10) : 0;
 }
 
-static int has_route(unsigned index)
+static int has_address(uint32_t address)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) };
-	to.sin_addr.s_addr = htonl(FIRST_PREFIX + index * PREFIX_SIZE + 1);
+	to.sin_addr.s_addr = htonl(address);
 	return connect(sample_socket, (struct sockaddr *)&to, sizeof to) == 0;
+}
+
+static int has_route(unsigned index)
+{
+	return has_address(FIRST_PREFIX + index * PREFIX_SIZE + 1);
 }
 
 static int table_holds(int wanted)
@@ -429,6 +461,7 @@ static void prepare_sessions(char **argv)
 int main(int argc, char **argv)
 {
 	int table = argc > 1 && strcmp(argv[1], "table") == 0;
+	scale = argc > 1 && strcmp(argv[1], "scale") == 0;
 	if (argc != (table ? 8 : 7))
 		return fprintf(stderr, "usage: see the source\n"), 2;
 	own_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -442,13 +475,15 @@ int main(int argc, char **argv)
 
 	struct pollfd *polled = calloc(conn_count + 2, sizeof *polled);
 	int wait_fib = !table, wait_told = 0, wanted = 1;
+	uint32_t wait_address = 0;
+	unsigned hearers = 0;
 	for (;;) {
 		double time = now();
 		for (int i = 0; i < conn_count; i++) {
 			struct conn *c = &conns[i];
 			if (c->state == DOWN && !c->listens && time >= c->retry_at)
 				dial(c);
-			if (c->state == ESTABLISHED && time > c->spoke_at + HOLD_TIME / 6)
+			if (c->state == ESTABLISHED && !c->mute && time > c->spoke_at + (scale && i == 0 ? SHORT_HOLD_TIME : HOLD_TIME) / 6.0)
 				send_keepalive(c);
 			polled[i] = (struct pollfd){ .fd = c->fd, .events = POLLIN };
 			if (c->state == CONNECTING || c->out_length > 0)
@@ -486,8 +521,28 @@ int main(int argc, char **argv)
 			ssize_t size = read(0, line, sizeof line);
 			if (size <= 0)
 				return 0;
-			wanted = line[0] == 'a';
+			wanted = line[0] != 'k' && line[0] != 'm';
 			update_count = 0;
+			if (scale) {
+				struct conn *first = &conns[0];
+				static uint8_t message[128];
+				uint8_t *p = put16(header(message, 2), 0);
+				wait_told = 1;
+				wait_fib = line[0] != 'e';
+				wait_address = WATCHED;
+				hearers = line[0] == 'e' ? conn_count : line[0] == 'a' ? conn_count - 1 : 0;
+				say(line[0] == 'e' ? "expect" : line[0] == 'a' ? "announce" : "mute", 0);
+				if (line[0] == 'a') {
+					p = attributes(p, first, 0);
+					*p++ = PREFIX_LENGTH;
+					p = put32(p, WATCHED);
+					send_now(first, message, finish(message, p));
+				} else if (line[0] == 'm') {
+					first->mute = 1;
+					wait_address = FIRST_PREFIX + 1;
+				}
+				continue;
+			}
 			wait_fib = wait_told = 1;
 			if (wanted) {
 				say("announce", 0);
@@ -502,11 +557,11 @@ int main(int argc, char **argv)
 				drop(&conns[0]);
 			}
 		}
-		if (wait_told && told_count == (wanted ? prefixes : 0)) {
+		if (wait_told && (scale ? heard_count == hearers : told_count == (wanted ? prefixes : 0))) {
 			say("told", update_count);
 			wait_told = 0;
 		}
-		if (wait_fib && table_holds(wanted)) {
+		if (wait_fib && (wait_address ? has_address(wait_address) == wanted : table_holds(wanted))) {
 			say("fib", prefixes);
 			wait_fib = 0;
 		}

@@ -16,7 +16,15 @@ export const peerAddress = (i: number): string => `198.18.${1 + Math.floor(i / 2
 
 export type Neighbour = { readonly address: string; readonly asNumber: number };
 
-export type Setting = { readonly netns: string; readonly folder: string; readonly neighbours: readonly Neighbour[] };
+/** How the speaker knows its neighbours: each by itself, as nodes of a mesh, or as clients of the reflector that it is. */
+export type Topology = 'peers' | 'mesh' | 'reflector';
+
+export type Setting = {
+	readonly netns: string;
+	readonly folder: string;
+	readonly neighbours: readonly Neighbour[];
+	readonly topology: Topology;
+};
 
 export type Speaker = {
 	readonly name: string;
@@ -34,10 +42,11 @@ const run = (netns: string, file: string, args: readonly string[], env = process
 const bird: Speaker = {
 	name: 'BIRD',
 	fib: true,
-	start: async ({ netns, folder, neighbours }) => {
+	start: async ({ netns, folder, neighbours, topology }) => {
+		const client = topology === 'reflector' ? ' rr client;' : '';
 		const peers = neighbours.map(
 			({ address, asNumber }, i) =>
-				`protocol bgp p${i} { local ${speakerAddress} as ${speakerAS}; neighbor ${address} as ${asNumber}; direct; ipv4 { import all; export all; }; }`,
+				`protocol bgp p${i} { local ${speakerAddress} as ${speakerAS}; neighbor ${address} as ${asNumber}; direct;${client} ipv4 { import all; export all; }; }`,
 		);
 		const conf = `router id ${speakerAddress};
 protocol device {}
@@ -52,7 +61,7 @@ ${peers.join('\n')}
 const frr: Speaker = {
 	name: 'FRR',
 	fib: true,
-	start: async ({ netns, folder, neighbours }) => {
+	start: async ({ netns, folder, neighbours, topology }) => {
 		const sockets = join(folder, 'frr');
 		mkdirSync(sockets, { recursive: true });
 		// The daemons change to the user frr.
@@ -62,6 +71,7 @@ const frr: Speaker = {
  bgp router-id ${speakerAddress}
  no bgp ebgp-requires-policy
 ${neighbours.map(({ address, asNumber }) => ` neighbor ${address} remote-as ${asNumber}`).join('\n')}
+${topology === 'reflector' ? neighbours.map(({ address }) => ` neighbor ${address} route-reflector-client`).join('\n') : ''}
 `;
 		const daemon = (name: string, text: string): ChildProcess => {
 			const file = join(folder, `${name}.conf`);
@@ -107,19 +117,39 @@ peer-as = ${asNumber}`,
 	},
 };
 
-const objects = (neighbours: readonly Neighbour[]): readonly object[] => [
-	{
-		apiVersion: 'v1',
-		kind: 'Node',
-		metadata: { name: 'bench' },
-		status: { addresses: [{ type: 'InternalIP', address: speakerAddress }] },
-	},
-	{
-		apiVersion: 'manx.dev/v1',
-		kind: 'BGPConfiguration',
-		metadata: { name: 'default' },
-		spec: { asNumber: speakerAS, nodeToNodeMeshEnabled: false },
-	},
+const node = (name: string, address: string, annotations = {}, labels = {}): object => ({
+	apiVersion: 'v1',
+	kind: 'Node',
+	metadata: { name, annotations, labels },
+	status: { addresses: [{ type: 'InternalIP', address }] },
+});
+
+const general = (topology: Topology, more = {}): object => ({
+	apiVersion: 'manx.dev/v1',
+	kind: 'BGPConfiguration',
+	metadata: { name: 'default' },
+	spec: { asNumber: speakerAS, nodeToNodeMeshEnabled: topology === 'mesh', ...more },
+});
+
+const asNodes = (neighbours: readonly Neighbour[], topology: Topology): readonly object[] => [
+	topology === 'mesh'
+		? node('bench', speakerAddress)
+		: node('bench', speakerAddress, { 'manx.dev/route-reflector-cluster-id': '244.0.0.1' }, { reflector: 'yes' }),
+	...neighbours.map(({ address }, i) => node(`n${i}`, address)),
+	...(topology === 'mesh'
+		? []
+		: [
+				{
+					apiVersion: 'manx.dev/v1',
+					kind: 'BGPPeer',
+					metadata: { name: 'reflectors' },
+					spec: { nodeSelector: '!has(reflector)', peerSelector: 'has(reflector)' },
+				},
+			]),
+];
+
+const asPeers = (neighbours: readonly Neighbour[]): readonly object[] => [
+	node('bench', speakerAddress),
 	...neighbours.map(({ address, asNumber }, i) => ({
 		apiVersion: 'manx.dev/v1',
 		kind: 'BGPPeer',
@@ -131,15 +161,12 @@ const objects = (neighbours: readonly Neighbour[]): readonly object[] => [
 const manx = (name: string, argv: readonly string[], env = process.env): Speaker => ({
 	name,
 	fib: true,
-	start: async ({ netns, folder, neighbours }) => {
+	start: async ({ netns, folder, neighbours, topology }) => {
 		const path = join(folder, 'objects');
 		mkdirSync(path, { recursive: true });
-		writeFileSync(
-			join(path, 'all.yaml'),
-			objects(neighbours)
-				.map((object) => stringify(object))
-				.join('---\n'),
-		);
+		const objects = topology === 'peers' ? asPeers(neighbours) : asNodes(neighbours, topology);
+		writeFileSync(join(path, 'all.yaml'), objects.map((object) => stringify(object)).join('---\n'));
+		writeFileSync(join(path, 'general.yaml'), stringify(general(topology)));
 		const config = join(folder, 'bird.yaml');
 		const settings = { nodeName: 'bench', datastore: { kind: 'directory', path }, runDir: join(folder, 'run') };
 		writeFileSync(config, stringify({ ...settings, metricsAddress: '', logLevel: 'warn' }));
@@ -180,3 +207,10 @@ export const usage = (processes: readonly ChildProcess[]): { peak: number; resid
 	}
 	return { peak, resident, cpu };
 };
+
+/** In a mesh, one more address of Services that every neighbour is told: as `kubectl apply` would, in the folder of objects. */
+export const announceMore = (folder: string, cidr: string): void =>
+	writeFileSync(
+		join(folder, 'objects', 'general.yaml'),
+		stringify(general('mesh', { serviceExternalIPs: [{ cidr }] })),
+	);
