@@ -1,6 +1,6 @@
 import type { PathAttributes } from 'bgp-js-lite';
 import { canonicalCidr, contains, hostCidr, parseAddress, parseCidr } from '../src/net/ip.ts';
-import type { Path, Rib } from './rib/types.ts';
+import type { NamedPath, Path, Rib } from './rib/types.ts';
 
 /** The RIBs as plain values for people and their tools. */
 
@@ -61,7 +61,7 @@ const lineOf = (prefix: string, peer: string, attributes: PathAttributes, stale:
 		stale,
 	};
 };
-const pathLine = ({ prefix, source, attributes, stale }: Path): RouteLine =>
+const pathLine = ({ prefix, source, attributes, stale }: NamedPath): RouteLine =>
 	lineOf(prefix, source.peer, attributes, stale);
 
 /** Whether a prefix is meant: by itself, or by an address in it. */
@@ -150,11 +150,11 @@ export const lookAt = (rib: Rib, { table, peer, prefix }: RouteQuery): RouteAnsw
 				.map(([known, attributes]) => lineOf(known, peer ?? '', attributes, false));
 		}
 		if (table === 'best') {
-			return [...rib.locRib().values()]
-				.filter((decision) => chosen(decision.prefix))
-				.flatMap(({ best, multipath }) =>
+			return [...rib.locRib()]
+				.filter(([known]) => chosen(known))
+				.flatMap(([known, { best, multipath }]) =>
 					multipath.map((path) => ({
-						...pathLine(path),
+						...pathLine({ prefix: known, ...path }),
 						use: path === best ? ('best' as const) : ('multipath' as const),
 					})),
 				);

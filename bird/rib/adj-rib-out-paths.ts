@@ -1,6 +1,6 @@
 import type { PathAttributes } from 'bgp-js-lite';
-import { familyOf } from '../../src/net/ip.ts';
 import type { AdjRibOut } from './adj-rib-out.ts';
+import type { Entry } from './entries.ts';
 import type { Exporter } from './export.ts';
 import { createOutgoingGroups } from './outgoing-groups.ts';
 import type { Path, RibPeer } from './types.ts';
@@ -12,15 +12,10 @@ import type { Path, RibPeer } from './types.ts';
 
 const familyKey = { 4: '1/1', 6: '2/1' } as const;
 
-const prefixOf = (key: string): string => {
-	const blank = key.indexOf(' ');
-	return blank < 0 ? key : key.slice(0, blank);
-};
-
 export const createAdjRibOutPaths = (
 	first: Exporter,
 	/** Those that can be used, the best first. */
-	pathsOf: (prefix: string) => readonly Path[],
+	pathsOf: (entry: Entry) => readonly Path[],
 	idOf: (path: Path) => number,
 	/** In other families than these the peer gets the best alone. */
 	{ families, paths: most }: NonNullable<RibPeer['addPath']>,
@@ -31,13 +26,13 @@ export const createAdjRibOutPaths = (
 	let sending = false;
 	const sent = new Map<string, PathAttributes>();
 	/** Keys in `sent` of one prefix. */
-	const keysOf = new Map<string, Set<string>>();
-	const pending = new Set<string>();
-	const again = new Set<string>();
+	const keysOf = new Map<Entry, Set<string>>();
+	const pending = new Set<Entry>();
+	const again = new Set<Entry>();
 
-	const wait = (prefix: string): void => {
+	const wait = (entry: Entry): void => {
 		if (pending.size === 0) wake();
-		pending.add(prefix);
+		pending.add(entry);
 	};
 
 	const clear = (): void => {
@@ -47,27 +42,25 @@ export const createAdjRibOutPaths = (
 		again.clear();
 	};
 
-	const wanted = (prefix: string): Map<string, PathAttributes> => {
+	const wanted = (entry: Entry): Map<string, PathAttributes> => {
 		const found = new Map<string, PathAttributes>();
-		const family = familyOf(prefix);
-		const several = families.has(familyKey[family]);
-		for (const path of several ? pathsOf(prefix) : pathsOf(prefix).slice(0, 1)) {
+		const several = families.has(familyKey[entry.family]);
+		for (const path of several ? pathsOf(entry) : pathsOf(entry).slice(0, 1)) {
 			if (found.size >= most) break;
-			const attributes = exporter.attributes(path, family);
-			if (attributes !== undefined) found.set(several ? `${prefix} ${idOf(path)}` : prefix, attributes);
+			const attributes = exporter.attributes(path, entry);
+			if (attributes !== undefined) found.set(several ? `${entry.prefix} ${idOf(path)}` : entry.prefix, attributes);
 		}
 		return found;
 	};
 
-	const differs = (prefix: string): boolean => {
-		const want = wanted(prefix);
-		const have = keysOf.get(prefix) ?? new Set();
+	const differs = (entry: Entry): boolean => {
+		const want = wanted(entry);
+		const have = keysOf.get(entry) ?? new Set();
 		return want.size !== have.size || [...want].some(([key, attributes]) => sent.get(key) !== attributes);
 	};
 
-	const put = (key: string, attributes: PathAttributes | undefined): void => {
-		const prefix = prefixOf(key);
-		const keys = keysOf.get(prefix) ?? new Set();
+	const put = (entry: Entry, key: string, attributes: PathAttributes | undefined): void => {
+		const keys = keysOf.get(entry) ?? new Set();
 		if (attributes === undefined) {
 			sent.delete(key);
 			keys.delete(key);
@@ -75,67 +68,67 @@ export const createAdjRibOutPaths = (
 			sent.set(key, attributes);
 			keys.add(key);
 		}
-		if (keys.size === 0) keysOf.delete(prefix);
-		else keysOf.set(prefix, keys);
+		if (keys.size === 0) keysOf.delete(entry);
+		else keysOf.set(entry, keys);
+	};
+	const changed = (entry: Entry): void => {
+		if (sending) wait(entry);
 	};
 
 	return {
 		sent: () => sent,
+		size: () => sent.size,
 		sending: () => sending,
-		start: (prefixes) => {
+		start: (entries) => {
 			sending = true;
 			clear();
-			for (const prefix of prefixes) wait(prefix);
+			for (const entry of entries) wait(entry);
 		},
 		stop: () => {
 			sending = false;
 			clear();
 		},
-		changed: (prefix) => {
-			if (sending) wait(prefix);
-		},
-		pathsChanged: (prefix) => {
-			if (sending) wait(prefix);
-		},
-		review: (next, prefixes) => {
+		changed,
+		pathsChanged: changed,
+		review: (next, entries) => {
 			exporter = next;
 			if (!sending) return;
-			for (const prefix of prefixes) wait(prefix);
-			for (const prefix of keysOf.keys()) wait(prefix);
+			for (const entry of entries) wait(entry);
+			for (const entry of keysOf.keys()) wait(entry);
 		},
 		resend: (family) => {
-			for (const prefix of keysOf.keys()) {
-				if (familyOf(prefix) !== family) continue;
-				wait(prefix);
-				again.add(prefix);
+			for (const entry of keysOf.keys()) {
+				if (entry.family !== family) continue;
+				wait(entry);
+				again.add(entry);
 			}
 		},
 		take: (limit) => {
 			if (pending.size === 0) return [];
 			const groups = createOutgoingGroups();
 			let taken = 0;
-			for (const prefix of pending) {
+			for (const entry of pending) {
 				if (taken >= limit) break;
-				pending.delete(prefix);
-				const forced = again.delete(prefix);
-				const want = wanted(prefix);
-				const family = familyOf(prefix);
+				pending.delete(entry);
+				const forced = again.delete(entry);
+				const want = wanted(entry);
 				const tell = (key: string, attributes: PathAttributes | undefined): void => {
-					put(key, attributes);
-					groups.add(family, attributes, key);
+					put(entry, key, attributes);
+					groups.add(entry.family, attributes, key);
 					taken++;
 				};
-				for (const key of [...(keysOf.get(prefix) ?? [])]) if (!want.has(key)) tell(key, undefined);
+				for (const key of [...(keysOf.get(entry) ?? [])]) if (!want.has(key)) tell(key, undefined);
 				for (const [key, attributes] of want) if (forced || sent.get(key) !== attributes) tell(key, attributes);
 			}
 			return groups.list();
 		},
 		pending: () => {
-			for (const prefix of pending) {
-				if (again.has(prefix) || differs(prefix)) return true;
-				pending.delete(prefix);
+			for (const entry of pending) {
+				if (again.has(entry) || differs(entry)) return true;
+				pending.delete(entry);
 			}
 			return false;
 		},
+		holds: (entry) => pending.has(entry) || keysOf.has(entry),
 	};
 };

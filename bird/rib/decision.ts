@@ -28,10 +28,10 @@ export type DecisionProcess = {
 	/** Attributes may have come out of use: what was worked out of them is forgotten. */
 	readonly forget: () => void;
 	/** For people. */
-	readonly why: (prefix: string, paths: readonly Path[]) => ReadonlyMap<Path, Verdict>;
+	readonly why: (paths: readonly Path[]) => ReadonlyMap<Path, Verdict>;
 };
 
-export type Decide = (prefix: string, paths: readonly Path[]) => Decision | undefined;
+export type Decide = (paths: readonly Path[]) => Decision | undefined;
 
 /** What the steps compare, worked out once per attributes object. */
 type Facts = {
@@ -217,9 +217,9 @@ export const createDecision = ({
 		},
 	];
 
-	const decide: Decide = (prefix, paths) => {
+	const decide: Decide = (paths) => {
 		const only = paths.length === 1 ? paths[0] : undefined;
-		if (only !== undefined) return usable(only) ? { prefix, best: only, multipath: paths } : undefined;
+		if (only !== undefined) return usable(only) ? { best: only, multipath: paths } : undefined;
 		let left: readonly Path[] = paths.filter(usable);
 		for (const step of steps) {
 			if (left.length < 2) break;
@@ -228,7 +228,7 @@ export const createDecision = ({
 		if (left.length > 1) left = left.toSorted(byIdentity);
 		const best = left[0];
 		if (best === undefined) return undefined;
-		if (best.source.kind === 'local') return { prefix, best, multipath: [best] };
+		if (best.source.kind === 'local') return { best, multipath: [best] };
 		const nextHops = new Set<string | undefined>();
 		const multipath: Path[] = [];
 		for (const path of left) {
@@ -237,10 +237,10 @@ export const createDecision = ({
 			nextHops.add(path.attributes.nextHop);
 			multipath.push(path);
 		}
-		return { prefix, best, multipath };
+		return { best, multipath };
 	};
 
-	const why = (prefix: string, paths: readonly Path[]): ReadonlyMap<Path, Verdict> => {
+	const why = (paths: readonly Path[]): ReadonlyMap<Path, Verdict> => {
 		const verdicts = new Map<Path, Verdict>();
 		for (const path of paths) {
 			const reason = unusable(path);
@@ -254,7 +254,7 @@ export const createDecision = ({
 				verdicts.set(kept[0] as Path, { use: 'best', reason: `of all others: ${lost}` });
 			left = kept;
 		}
-		const decision = decide(prefix, paths);
+		const decision = decide(paths);
 		for (const path of left) {
 			if (path !== decision?.best) {
 				const parallel = decision?.multipath.includes(path) === true;

@@ -1,6 +1,7 @@
 import type { PathAttributes } from 'bgp-js-lite';
 import type { FilterVerdict, JudgeRoute } from '../policy/evaluate.ts';
 import type { Filter } from '../policy/types.ts';
+import type { Entry } from './entries.ts';
 import type { InterfacesOf } from './imports.ts';
 import { forEbgp, forIbgp, pathFor, reflected } from './rewrite.ts';
 import type { Path, PathSource, PeerRules, PolicyAnswer, RibFamily, RibPeer } from './types.ts';
@@ -18,17 +19,19 @@ const NO_ADVERTISE = 0xffffff02;
 const NO_EXPORT_SUBCONFED = 0xffffff03;
 
 const familyKey = { 4: '1/1', 6: '2/1' } as const;
+type Prefix = Pick<Entry, 'prefix' | 'family'>;
+
 export type Exporter = {
 	/** Whether anything from there may go to such a peer; that it is its own is not looked at. */
 	readonly hears: (source: PathSource) => boolean;
 	/** The same for peers that hear of the same sources. */
 	readonly audience: string;
 	/** Whether the path goes to the peer at all: cheap, without rewriting. */
-	readonly allows: (path: Path, family: RibFamily) => boolean;
+	readonly allows: (path: Path, entry: Prefix) => boolean;
 	/** The attributes the peer gets, or undefined when it does not get the path. */
-	readonly attributes: (path: Path, family: RibFamily) => PathAttributes | undefined;
+	readonly attributes: (path: Path, entry: Prefix) => PathAttributes | undefined;
 	/** For people. */
-	readonly why: (path: Path, family: RibFamily) => Omit<PolicyAnswer, 'peer'>;
+	readonly why: (path: Path, entry: Prefix) => Omit<PolicyAnswer, 'peer'>;
 };
 
 export type ExportOptions = {
@@ -97,7 +100,7 @@ export const createExporters = ({
 			(path.attributes.originatorId ?? path.source.bgpIdentifier) !== peer.source.bgpIdentifier;
 
 		const filter = filterOf(peer.exportFilter);
-		const judge = ({ prefix, source, attributes }: Path, family: RibFamily): FilterVerdict | undefined =>
+		const judge = ({ source, attributes }: Path, { prefix, family }: Prefix): FilterVerdict | undefined =>
 			filter?.({
 				prefix,
 				family,
@@ -163,8 +166,9 @@ export const createExporters = ({
 			return nextHop === peer.source.peerAddress ? 'the peer itself is its next hop' : undefined;
 		};
 
-		const attributesFor = (path: Path, family: RibFamily): PathAttributes | undefined => {
-			const verdict = judge(path, family);
+		const attributesFor = (path: Path, entry: Prefix): PathAttributes | undefined => {
+			const { family } = entry;
+			const verdict = judge(path, entry);
 			if (refuses(path, family, verdict) !== undefined) return undefined;
 			const reflects = isReflected(path.source);
 			const cache = (reflects ? cacheOf(`${own} ${path.source.bgpIdentifier}`) : plain)[family];
@@ -187,11 +191,12 @@ export const createExporters = ({
 		/** Prefixes come in runs that have all in common but themselves, and without a filter nobody asks for those. */
 		let last: { source: PathSource; attributes: PathAttributes; family: RibFamily; sweeps: number } | undefined;
 		let lastTold: PathAttributes | undefined;
-		const attributes: Exporter['attributes'] = (path, family) => {
-			if (filter !== undefined) return attributesFor(path, family);
+		const attributes: Exporter['attributes'] = (path, entry) => {
+			const { family } = entry;
+			if (filter !== undefined) return attributesFor(path, entry);
 			const known = last?.attributes === path.attributes && last.source === path.source;
 			if (known && last?.family === family && last.sweeps === sweeps) return lastTold;
-			lastTold = attributesFor(path, family);
+			lastTold = attributesFor(path, entry);
 			last = { source: path.source, attributes: path.attributes, family, sweeps };
 			return lastTold;
 		};
@@ -200,14 +205,14 @@ export const createExporters = ({
 			hears: (source) =>
 				(!isReflected(source) || hasReflector(source)) && (filter !== undefined || withholds(source) === undefined),
 			audience: [external, peer.source.client, filter !== undefined, rules.reject, peer.exportLearnt].join(' '),
-			allows: (path, family) =>
+			allows: (path, entry) =>
 				filter === undefined
-					? attributes(path, family) !== undefined
-					: refuses(path, family, judge(path, family)) === undefined,
+					? attributes(path, entry) !== undefined
+					: refuses(path, entry.family, judge(path, entry)) === undefined,
 			attributes,
-			why: (path, family) => {
-				const verdict = judge(path, family);
-				const refused = refuses(path, family, verdict);
+			why: (path, entry) => {
+				const verdict = judge(path, entry);
+				const refused = refuses(path, entry.family, verdict);
 				return {
 					accept: refused === undefined,
 					...(verdict && { rule: verdict.rule }),

@@ -1,5 +1,7 @@
 import type { PathAttributes } from 'bgp-js-lite';
 import type { FilterVerdict, JudgeRoute } from '../policy/evaluate.ts';
+import type { Entries, Entry } from './entries.ts';
+import { createPathStore, type PathStore } from './path-store.ts';
 import type { Path, PolicyAnswer, RibFamily, RibPeer } from './types.ts';
 
 /**
@@ -10,14 +12,14 @@ import type { Path, PolicyAnswer, RibFamily, RibPeer } from './types.ts';
 export type Imports = {
 	/** Takes a path over, or away; returns what stood for it before in the decision and what does now. */
 	readonly put: (
-		family: RibFamily,
-		key: string,
+		entry: Entry,
+		pathId: number | undefined,
 		path: Path | undefined,
 		/** What was told before. */
 		told: Path | undefined,
 	) => { readonly before: Path | undefined; readonly now: Path | undefined };
 	/** What a path of the Adj-RIB-In stands for; undefined: rejected. */
-	readonly of: (family: RibFamily, key: string, path: Path) => Path | undefined;
+	readonly of: (entry: Entry, path: Path) => Path | undefined;
 	/** Attributes as told where something else is used; for those who look for what is in use. */
 	readonly told: () => Iterable<PathAttributes>;
 	/** Prefixes of paths that nothing was taken of. */
@@ -26,7 +28,7 @@ export type Imports = {
 
 /** Which rule decides; without one, what holds otherwise. */
 export type Judged = { readonly accept: boolean; readonly verdict: FilterVerdict | undefined };
-export type JudgeImport = (path: Path, family: RibFamily) => Judged;
+export type JudgeImport = (path: Path, prefix: string, family: RibFamily) => Judged;
 
 export type InterfacesOf = (nextHop: string | undefined) => readonly string[];
 
@@ -36,52 +38,56 @@ export const createJudgeImport = (
 	interfacesOf: InterfacesOf,
 ): JudgeImport => {
 	const peerType = source.kind === 'ebgp' ? 'eBGP' : 'iBGP';
-	return ({ prefix, attributes }, family) => {
+	return ({ attributes }, prefix, family) => {
+		if (judge === undefined) return { accept: !rejectImport, verdict: undefined };
 		const interfaces = (): readonly string[] => interfacesOf(attributes.nextHop);
-		const verdict = judge?.({ prefix, family, attributes, local: false, peerType, interfaces });
+		const verdict = judge({ prefix, family, attributes, local: false, peerType, interfaces });
 		return { accept: verdict?.accept ?? !rejectImport, verdict };
 	};
 };
 
 export const createImports = (
-	received: Readonly<Record<RibFamily, Map<string, Path>>>,
+	received: PathStore<Path>,
+	table: Pick<Entries, 'byId'>,
 	judge: () => JudgeImport,
 	intern: (attributes: PathAttributes) => PathAttributes,
 ): Imports => {
 	/** Where it is not the path as told. */
-	const other: Readonly<Record<RibFamily, Map<string, { readonly path: Path | undefined; readonly told: Path }>>> = {
-		4: new Map(),
-		6: new Map(),
+	const other = createPathStore<{ readonly path: Path | undefined; readonly told: Path }>(table);
+	const isPlain = (): boolean => other.size(4) + other.size(6) === 0;
+	/** What a run of prefixes that a filter changes alike shares. */
+	let last: { readonly told: Path; readonly path: Path } | undefined;
+	const changed = (told: Path, attributes: PathAttributes): Path => {
+		if (last?.told !== told || last.path.attributes !== attributes) last = { told, path: { ...told, attributes } };
+		return last.path;
 	};
-	const of: Imports['of'] = (family, key, path) => {
-		const found = other[family].size > 0 ? other[family].get(key) : undefined;
+	const of: Imports['of'] = (entry, path) => {
+		const found = isPlain() ? undefined : other.get(entry, path.pathId);
 		return found === undefined ? path : found.path;
 	};
+	function* others(): Iterable<readonly [Entry, { readonly path: Path | undefined; readonly told: Path }]> {
+		for (const [entry, , one] of other.entries()) yield [entry, one];
+	}
 	return {
 		of,
-		put: (family, key, path, told) => {
-			const before = told && of(family, key, told);
-			if (other[family].size > 0) other[family].delete(key);
-			if (path === undefined) {
-				received[family].delete(key);
-				return { before, now: undefined };
-			}
-			received[family].set(key, path);
-			const { accept, verdict } = judge()(path, family);
+		put: (entry, pathId, path, told) => {
+			const before = told && of(entry, told);
+			if (!isPlain()) other.set(entry, pathId, undefined);
+			received.set(entry, pathId, path);
+			if (path === undefined) return { before, now: undefined };
+			const { accept, verdict } = judge()(path, entry.prefix, entry.family);
 			if (accept && (verdict === undefined || verdict.attributes === path.attributes)) {
 				return { before, now: path };
 			}
-			const now = accept && verdict ? { ...path, attributes: intern(verdict.attributes) } : undefined;
-			other[family].set(key, { path: now, told: path });
+			const now = accept && verdict ? changed(path, intern(verdict.attributes)) : undefined;
+			other.set(entry, pathId, { path: now, told: path });
 			return { before, now };
 		},
 		rejected: function* () {
-			for (const family of [4, 6] as const) {
-				for (const { path, told } of other[family].values()) if (path === undefined) yield told.prefix;
-			}
+			for (const [{ prefix }, { path }] of others()) if (path === undefined) yield prefix;
 		},
 		told: function* () {
-			for (const family of [4, 6] as const) for (const { told } of other[family].values()) yield told.attributes;
+			for (const [, { told }] of others()) yield told.attributes;
 		},
 	};
 };

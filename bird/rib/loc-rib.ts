@@ -1,7 +1,8 @@
 import type { PathAttributes } from 'bgp-js-lite';
-import { familyOf } from '../../src/net/ip.ts';
+import type { AdjRibOut } from './adj-rib-out.ts';
 import type { Audiences } from './audiences.ts';
 import type { DecisionProcess } from './decision.ts';
+import { createEntries, type Entries, type Entry, isEmpty, noPaths } from './entries.ts';
 import { listedMap } from './listed-map.ts';
 import type { Decision, Path } from './types.ts';
 
@@ -11,24 +12,12 @@ import type { Decision, Path } from './types.ts';
  * counts as changed when its peers or attributes changed, not when a path only became stale.
  */
 
-export type Entry = {
-	readonly prefix: string;
-	/** Copied when it changes: a decision may hold it. */
-	paths: readonly Path[];
-	decision: Decision | undefined;
-	/** What the last take gave out. */
-	delivered: Decision | undefined;
-	/** Which of the two lists below it is in; sets of a hundred thousand entries would cost more than all else here. */
-	marks: number;
-};
-
 export type LocRib = {
-	readonly entries: ReadonlyMap<string, Entry>;
-	readonly bestOf: (prefix: string) => Path | undefined;
+	readonly entries: Entries;
 	/** One path gives way to another, comes or goes. */
-	readonly replacePath: (prefix: string, old: Path | undefined, path: Path | undefined) => void;
+	readonly replacePath: (entry: Entry, old: Path | undefined, path: Path | undefined) => void;
 	/** To be decided again, since what is known of its next hops changed. */
-	readonly touch: (prefix: string) => void;
+	readonly touch: (entry: Entry) => void;
 	readonly decide: () => void;
 	/** At most `limit` are decided for it; without one, all. */
 	readonly take: (limit?: number) => ReadonlyMap<string, Decision | undefined>;
@@ -42,6 +31,8 @@ export type LocRibOptions = {
 	readonly decide: DecisionProcess['decide'];
 	/** Those that are told of changes. */
 	readonly audiences: Pick<Audiences, 'of' | 'ofAllPaths' | 'empty'>;
+	/** Somebody has something under its number. */
+	readonly isHeld: (entry: Entry) => boolean;
 	/** Called now and then while many prefixes are decided. */
 	readonly pulse?: () => void;
 };
@@ -51,8 +42,6 @@ const PULSE = 4096;
 
 const UNDECIDED = 1;
 const CHANGED = 2;
-
-const noPaths: readonly Path[] = [];
 
 const samePath = (a: Path | undefined, b: Path | undefined): boolean =>
 	a === b ||
@@ -73,21 +62,22 @@ const sameDecision = (a: Decision | undefined, b: Decision | undefined): boolean
 
 /** Without room to grow, as an array that is spread would have. */
 const changedPaths = (paths: readonly Path[], old: Path | undefined, path: Path | undefined): readonly Path[] => {
-	if (old === undefined) return path === undefined ? paths : paths.length === 0 ? [path] : paths.concat(path);
-	if (paths.length === 1 && paths[0] === old) return path === undefined ? noPaths : [path];
+	if (old === undefined) return path === undefined ? paths : paths.concat(path);
 	return path === undefined
 		? paths.filter((other) => other !== old)
 		: paths.map((other) => (other === old ? path : other));
 };
 
-export const createLocRib = ({ decide: decidePrefix, audiences, pulse }: LocRibOptions): LocRib => {
-	const entries = new Map<string, Entry>();
+export const createLocRib = ({ decide: decidePrefix, audiences, isHeld, pulse }: LocRibOptions): LocRib => {
+	const entries = createEntries(isHeld);
 	/** Their paths, or what is known of next hops, changed since they were decided. */
 	let undecided: Entry[] = [];
 	/** How many of those are decided. */
 	let head = 0;
 	/** Their decision may differ from the one delivered. */
 	let changed: Entry[] = [];
+	/** The list of one path that the last prefix got. */
+	let alone: readonly Path[] = noPaths;
 
 	const mark = (entry: Entry): void => {
 		if ((entry.marks & UNDECIDED) !== 0) return;
@@ -95,26 +85,35 @@ export const createLocRib = ({ decide: decidePrefix, audiences, pulse }: LocRibO
 		undecided.push(entry);
 	};
 
-	/** A prefix that came and went leaves nothing behind. */
-	const forget = (entry: Entry): void => {
-		if (entry.paths.length > 0 || entry.decision !== undefined || entry.delivered !== undefined) return;
-		if (entries.get(entry.prefix) === entry) entries.delete(entry.prefix);
+	const listOf = (path: Path): readonly Path[] => {
+		if (alone[0] !== path) alone = [path];
+		return alone;
 	};
 
 	const decide = (limit = Number.POSITIVE_INFINITY): void => {
 		if (undecided.length === 0) return;
 		const end = Math.min(undecided.length, head + limit);
+		// Prefixes come in runs that share their paths, and so their decision, and who hears of it.
+		let paths: readonly Path[] | undefined;
+		let decision: Decision | undefined;
+		let old: Decision | undefined;
+		let hearers: readonly AdjRibOut[] | undefined;
 		let done = 0;
 		while (head < end) {
 			const entry = undecided[head++] as Entry;
 			if (++done % PULSE === 0) pulse?.();
 			entry.marks &= ~UNDECIDED;
 			const before = entry.decision;
-			const decision = decidePrefix(entry.prefix, entry.paths);
+			if (entry.paths !== paths || before !== old) hearers = undefined;
+			if (entry.paths !== paths) {
+				paths = entry.paths;
+				decision = decidePrefix(paths);
+			}
+			old = before;
 			entry.decision = decision;
-			for (const out of audiences.ofAllPaths()) out.pathsChanged?.(entry.prefix);
+			for (const out of audiences.ofAllPaths()) out.pathsChanged?.(entry);
 			if (sameDecision(before, decision)) {
-				forget(entry);
+				if (isEmpty(entry)) entries.retire(entry);
 				continue;
 			}
 			if ((entry.marks & CHANGED) === 0) {
@@ -122,8 +121,8 @@ export const createLocRib = ({ decide: decidePrefix, audiences, pulse }: LocRibO
 				changed.push(entry);
 			}
 			if (audiences.empty() || samePath(before?.best, decision?.best)) continue;
-			const family = familyOf(entry.prefix);
-			for (const out of audiences.of(before?.best, decision?.best)) out.changed(entry.prefix, family, decision?.best);
+			hearers ??= [...audiences.of(before?.best, decision?.best)];
+			for (const out of hearers) out.changed(entry);
 		}
 		if (head < undecided.length) return;
 		undecided = [];
@@ -132,21 +131,14 @@ export const createLocRib = ({ decide: decidePrefix, audiences, pulse }: LocRibO
 
 	return {
 		entries,
-		bestOf: (prefix) => entries.get(prefix)?.decision?.best,
-		replacePath: (prefix, old, path) => {
-			let entry = entries.get(prefix);
-			if (entry === undefined) {
-				if (path === undefined) return;
-				entry = { prefix, paths: noPaths, decision: undefined, delivered: undefined, marks: 0 };
-				entries.set(prefix, entry);
-			}
-			entry.paths = changedPaths(entry.paths, old, path);
+		replacePath: (entry, old, path) => {
+			const { paths } = entry;
+			const lone = paths.length === 0 || (paths.length === 1 && paths[0] === old);
+			if (lone) entry.paths = path === undefined ? noPaths : listOf(path);
+			else entry.paths = changedPaths(paths, old, path);
 			mark(entry);
 		},
-		touch: (prefix) => {
-			const entry = entries.get(prefix);
-			if (entry !== undefined) mark(entry);
-		},
+		touch: mark,
 		decide: () => decide(),
 		inPortions: () => head > 0,
 		take: (limit) => {
@@ -160,13 +152,14 @@ export const createLocRib = ({ decide: decidePrefix, audiences, pulse }: LocRibO
 					decisions.push(entry.decision);
 				}
 				entry.delivered = entry.decision;
-				forget(entry);
+				if (isEmpty(entry)) entries.retire(entry);
 			}
 			changed = [];
+			entries.tidy();
 			return listedMap(prefixes, decisions);
 		},
 		attributes: function* () {
-			for (const { paths, decision, delivered } of entries.values()) {
+			for (const { paths, decision, delivered } of entries.all()) {
 				for (const path of paths) yield path.attributes;
 				if (decision?.multipath !== paths) for (const path of decision?.multipath ?? noPaths) yield path.attributes;
 				if (delivered === decision) continue;

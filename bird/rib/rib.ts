@@ -1,5 +1,4 @@
 import type { PathAttributes } from 'bgp-js-lite';
-import { familyOf } from '../../src/net/ip.ts';
 import { withCommunities } from '../policy/communities.ts';
 import { asksForInterface, createFilters, sameFilter } from '../policy/filters.ts';
 import { type AdjRibIn, createAdjRibIn } from './adj-rib-in.ts';
@@ -8,6 +7,7 @@ import { createAdjRibOutPaths } from './adj-rib-out-paths.ts';
 import { createInterner } from './attributes.ts';
 import { createAudiences } from './audiences.ts';
 import { createDecision } from './decision.ts';
+import { type Entry, noPaths } from './entries.ts';
 import { createExporters, type Exporter } from './export.ts';
 import { createJudgeImport, importAnswer, type JudgeImport } from './imports.ts';
 import { createLocRib } from './loc-rib.ts';
@@ -16,7 +16,8 @@ import type { Decision, Path, PathSource, Rib, RibPeer } from './types.ts';
 
 /**
  * The RIBs of one speaker (RFC 4271 §3.2), pure: what comes in marks prefixes, and whoever takes something out first
- * has the marked ones decided. Lists of paths are copied when they change, so a decision is a value that stays.
+ * has the marked ones decided. Lists of paths are copied when they change, so a decision is a value that stays. Prefixes
+ * that come in a run with the same attributes share path, list and decision: of a prefix there is its entry, and no more.
  *
  * Calls that name a peer never added, or removed, change nothing: a last UPDATE may be on its way from a session that
  * just ended.
@@ -46,7 +47,6 @@ type Peer = {
 const families = [4, 6] as const;
 const localSource: PathSource = { peer: 'local', kind: 'local', bgpIdentifier: '', peerAddress: '' };
 const localAttributes: PathAttributes = { origin: 'igp', asPath: [] };
-const noPaths: readonly Path[] = [];
 
 const sameSource = (a: PathSource, b: PathSource): boolean =>
 	a.kind === b.kind && a.bgpIdentifier === b.bgpIdentifier && a.peerAddress === b.peerAddress && a.client === b.client;
@@ -56,6 +56,16 @@ const sameList = (a: readonly string[], b: readonly string[]): boolean =>
 
 const sameImport = (a: RibPeer, b: RibPeer): boolean =>
 	(a.rejectImport ?? false) === (b.rejectImport ?? false) && sameFilter(a.importFilter, b.importFilter);
+
+/** A prefix, perhaps with an identifier behind a blank. */
+const named = <E>(
+	key: string,
+	of: (prefix: string) => E,
+): { readonly entry: E; readonly pathId: number | undefined } => {
+	const blank = key.indexOf(' ');
+	if (blank < 0) return { entry: of(key), pathId: undefined };
+	return { entry: of(key.slice(0, blank)), pathId: Number(key.slice(blank + 1)) };
+};
 
 export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }: RibOptions): Rib => {
 	const peers = new Map<string, Peer>();
@@ -83,14 +93,18 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 	const locRib = createLocRib({
 		decide: decision.decide,
 		audiences,
+		isHeld: (entry) => {
+			for (const peer of peers.values()) if (peer.in.holds(entry) || peer.out.holds(entry)) return true;
+			return false;
+		},
 		...(pulse && { pulse }),
 	});
-	const { entries, decide, replacePath, bestOf } = locRib;
+	const { entries, decide, replacePath } = locRib;
 
 	function* liveAttributes(): Iterable<PathAttributes> {
 		yield* locRib.attributes();
 		for (const peer of peers.values()) {
-			yield* peer.out.sent().values();
+			for (const [, attributes] of peer.out.sent()) yield attributes;
 			yield* peer.in.told();
 		}
 	}
@@ -106,15 +120,14 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 		...(clusterId === undefined ? {} : { clusterId }),
 	});
 	function* livePaths(): Iterable<Path> {
-		for (const entry of entries.values()) yield* entry.paths;
+		for (const entry of entries.all()) yield* entry.paths;
 	}
 	const idOf = createPathIds(livePaths);
-	const pathsOf = (prefix: string): readonly Path[] => {
-		const entry = entries.get(prefix);
-		const chosen = entry?.decision?.multipath ?? noPaths;
-		const best = entry?.decision?.best;
-		const first = best === undefined ? chosen : [best, ...chosen.filter((path) => path !== best)];
-		return [...first, ...(entry?.paths ?? noPaths).filter((path) => !first.includes(path) && decision.usable(path))];
+	const pathsOf = ({ paths, decision: chosen }: Entry): readonly Path[] => {
+		const best = chosen?.best;
+		const used = chosen?.multipath ?? noPaths;
+		const first = best === undefined ? used : [best, ...used.filter((path) => path !== best)];
+		return [...first, ...paths.filter((path) => !first.includes(path) && decision.usable(path))];
 	};
 	const outOf = (state: RibPeer): AdjRibOut => {
 		const exporter = exporters.exporterOf(state);
@@ -122,19 +135,18 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			waiting.add(state.source.peer);
 		};
 		return state.addPath === undefined
-			? createAdjRibOut(exporter, bestOf, wake)
+			? createAdjRibOut(exporter, entries, wake)
 			: createAdjRibOutPaths(exporter, pathsOf, idOf, state.addPath, wake);
 	};
 	/** What a peer may be told: no more than there is of those it hears of. All of it is looked at for a new session. */
-	const tellable = (name: string, { hears }: Exporter): Iterable<string> => {
+	const tellable = (name: string, { hears }: Exporter): Iterable<Entry> => {
 		const heard = [...peers.values()].filter(({ state: { source } }) => source.peer !== name && hears(source));
-		const count = heard.reduce((sum, peer) => sum + peer.in.received[4].size + peer.in.received[6].size, local.size);
-		if (count >= entries.size) return entries.keys();
-		const prefixes = [...(hears(localSource) ? local.keys() : [])];
-		for (const peer of heard) {
-			for (const family of families) for (const { prefix } of peer.in.received[family].values()) prefixes.push(prefix);
-		}
-		return prefixes;
+		const received = heard.map((peer) => peer.in.received);
+		const count = received.reduce((sum, { size }) => sum + size(4) + size(6), local.size);
+		if (count >= entries.size()) return entries.all();
+		const told = [...(hears(localSource) ? local.keys() : [])].map(entries.of);
+		for (const paths of received) for (const [entry] of paths.entries()) told.push(entry);
+		return told;
 	};
 	const judgeOf = (state: RibPeer): JudgeImport =>
 		createJudgeImport(state, filters.compiled(state.importFilter), interfacesOf);
@@ -146,6 +158,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 				const adjRibIn = createAdjRibIn({
 					judge: () => peer.judge,
 					intern: interner.intern,
+					table: entries,
 					replacePath,
 					nextHopsChanged: () => {
 						nextHopSet = undefined;
@@ -175,34 +188,27 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			for (const family of families) known.in.change(family, (path) => ({ ...path, source: state.source }));
 		},
 
-		announce: (name, family, prefixes, attributes) => {
+		announce: (name, _family, prefixes, attributes) => {
 			const peer = peers.get(name);
 			if (peer === undefined) return;
 			const shared = interner.intern(attributes);
 			const { source } = peer.state;
+			const path: Path = { source, attributes: shared, stale: false };
 			for (const key of prefixes) {
-				const old = peer.in.received[family].get(key);
+				const { entry, pathId } = named(key, entries.of);
+				const old = peer.in.received.get(entry, pathId);
 				if (old !== undefined && old.attributes === shared && !old.stale) continue;
-				const blank = key.indexOf(' ');
-				// Written out: objects that are spread take half as much memory again.
-				const path: Path =
-					blank < 0
-						? { prefix: key, source, attributes: shared, stale: false }
-						: {
-								prefix: key.slice(0, blank),
-								source,
-								attributes: shared,
-								stale: false,
-								pathId: Number(key.slice(blank + 1)),
-							};
-				peer.in.put(family, key, path, old);
+				peer.in.put(entry, pathId, pathId === undefined ? path : { ...path, pathId }, old);
 			}
 		},
 
-		withdraw: (name, family, prefixes) => {
+		withdraw: (name, _family, prefixes) => {
 			const peer = peers.get(name);
 			if (peer === undefined) return;
-			for (const key of prefixes) peer.in.put(family, key, undefined, peer.in.received[family].get(key));
+			for (const key of prefixes) {
+				const { entry, pathId } = named(key, entries.find);
+				if (entry !== undefined) peer.in.put(entry, pathId, undefined, peer.in.received.get(entry, pathId));
+			}
 		},
 
 		markStale: (name, kept, doubtful = false) => {
@@ -246,15 +252,15 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			const next = new Map<string, Path>();
 			for (const prefix of prefixes) {
 				const attributes = interner.intern(withCommunities(localAttributes, communities[prefix] ?? []));
-				next.set(prefix, { prefix, source: localSource, attributes, stale: false });
+				next.set(prefix, { source: localSource, attributes, stale: false });
 			}
 			for (const [prefix, path] of local) {
-				if (!next.has(prefix)) replacePath(prefix, path, undefined);
+				if (!next.has(prefix)) replacePath(entries.of(prefix), path, undefined);
 			}
 			for (const [prefix, path] of next) {
 				const before = local.get(prefix);
 				if (before?.attributes === path.attributes) next.set(prefix, before);
-				else replacePath(prefix, before, path);
+				else replacePath(entries.of(prefix), before, path);
 			}
 			local = next;
 		},
@@ -277,7 +283,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			else metrics.set(nextHop, metric);
 			for (const peer of peers.values()) {
 				if (!peer.in.nextHops.has(nextHop)) continue;
-				for (const path of peer.in.by(nextHop)) locRib.touch(path.prefix);
+				for (const entry of peer.in.by(nextHop)) locRib.touch(entry);
 			}
 		},
 
@@ -295,7 +301,7 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 			const taken = locRib.take(limit);
 			if (peersGone && !locRib.inPortions()) {
 				peersGone = false;
-				interner.shrink(2 * entries.size);
+				interner.shrink(2 * entries.size());
 			}
 			return taken;
 		},
@@ -315,7 +321,9 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 		},
 		hasOutgoing: (name) => {
 			if (!locRib.inPortions()) decide();
-			return peers.get(name)?.out.pending() ?? false;
+			const pending = peers.get(name)?.out.pending() ?? false;
+			if (!pending) entries.tidy();
+			return pending;
 		},
 		takeWaiting: () => {
 			const taken = waiting;
@@ -324,55 +332,66 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 		},
 		resend: (name, family) => peers.get(name)?.out.resend(family),
 
-		adjRibIn: (name) => families.flatMap((family) => [...(peers.get(name)?.in.received[family].values() ?? [])]),
+		adjRibIn: (name) =>
+			[...(peers.get(name)?.in.received.entries() ?? [])].map(([{ prefix }, , path]) => ({ prefix, ...path })),
 		adjRibOut: (name) => new Map(peers.get(name)?.out.sent()),
 		locRib: () => {
 			decide();
 			const table = new Map<string, Decision>();
-			for (const { prefix, decision } of entries.values()) if (decision !== undefined) table.set(prefix, decision);
+			for (const { prefix, decision } of entries.all()) if (decision !== undefined) table.set(prefix, decision);
 			return table;
 		},
-		prefixes: () => entries.keys(),
+		prefixes: function* () {
+			for (const { prefix } of entries.all()) yield prefix;
+		},
 		size: () => {
-			let ipv6 = 0;
-			for (const prefix of entries.keys()) if (prefix.includes(':')) ipv6++;
-			return { 4: entries.size - ipv6, 6: ipv6 };
+			const sizes = { 4: 0, 6: 0 };
+			for (const { family } of entries.all()) sizes[family]++;
+			return sizes;
 		},
 		rejected: () => [...peers.values()].flatMap((peer) => [...peer.in.rejected()]),
 		explain: (prefix) => {
 			decide();
-			const entry = entries.get(prefix);
+			const entry = entries.find(prefix);
 			if (entry === undefined) return [];
-			const verdicts = decision.why(prefix, entry.paths);
-			return entry.paths.map((path) => ({ path, ...(verdicts.get(path) ?? { use: 'none', reason: '' }) }));
+			const verdicts = decision.why(entry.paths);
+			return entry.paths.map((path) => ({
+				path: { prefix, ...path },
+				...(verdicts.get(path) ?? { use: 'none', reason: '' }),
+			}));
 		},
 		policyOf: (prefix) => {
 			decide();
-			const family = familyOf(prefix);
+			const entry = entries.of(prefix);
+			const { family } = entry;
+			const best = entry.decision?.best;
 			const listed = [...peers.values()].filter(({ state }) => state.families.size > 0);
-			return {
+			const answer = {
 				imports: listed.flatMap(({ in: { received }, judge, state }) =>
-					[...received[family].values()]
-						.filter((path) => path.prefix === prefix)
-						.map((path) => ({ peer: state.source.peer, path, ...importAnswer(judge(path, family)) })),
+					[...received.of(entry)].map((path) => ({
+						peer: state.source.peer,
+						path: { prefix, ...path },
+						...importAnswer(judge(path, prefix, family)),
+					})),
 				),
 				exports: listed.map(({ state }) => {
-					const best = bestOf(prefix);
 					const exporter = exporters.exporterOf(state);
-					const told = best && exporter.attributes(best, family);
-					const answer =
-						best === undefined ? { accept: false, reason: 'no path to it is used' } : exporter.why(best, family);
-					return { peer: state.source.peer, ...answer, ...(told && { told }) };
+					const told = best && exporter.attributes(best, entry);
+					const why = best && exporter.why(best, entry);
+					const peer = { peer: state.source.peer };
+					return { ...peer, ...(why ?? { accept: false, reason: 'no path to it is used' }), ...(told && { told }) };
 				}),
 			};
+			entries.retire(entry);
+			return answer;
 		},
 		counts: (name) => {
 			const peer = peers.get(name);
-			const byFamily = { 4: peer?.in.received[4].size ?? 0, 6: peer?.in.received[6].size ?? 0 };
+			const byFamily = { 4: peer?.in.received.size(4) ?? 0, 6: peer?.in.received.size(6) ?? 0 };
 			return {
 				received: byFamily[4] + byFamily[6],
 				receivedByFamily: byFamily,
-				advertised: peer?.out.sent().size ?? 0,
+				advertised: peer?.out.size() ?? 0,
 			};
 		},
 	};

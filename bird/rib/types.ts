@@ -16,9 +16,8 @@ export type PathSource = {
 	readonly allowOwnAS?: number;
 };
 
-/** One path to one prefix. Attribute objects are shared between paths and never changed. */
+/** A path as all prefixes that have it share it. Attribute objects are shared between paths and never changed. */
 export type Path = {
-	readonly prefix: string;
 	readonly source: PathSource;
 	/** With `nextHop` set, unless local. */
 	readonly attributes: PathAttributes;
@@ -30,8 +29,10 @@ export type Path = {
 	readonly doubtful?: true;
 };
 
-/** The chosen path(s) of a prefix: `best` is announced on, `multipath` (best included) goes into the kernel. */
-export type Decision = { readonly prefix: string; readonly best: Path; readonly multipath: readonly Path[] };
+export type NamedPath = Path & { readonly prefix: string };
+
+/** The chosen path(s) of prefixes: `best` is announced on, `multipath` (best included) goes into the kernel. */
+export type Decision = { readonly best: Path; readonly multipath: readonly Path[] };
 
 export type RibFamily = Family;
 
@@ -133,7 +134,7 @@ export type Rib = {
 	readonly takeWaiting: () => ReadonlySet<string>;
 	/** Route refresh: this family's whole table becomes pending again. */
 	readonly resend: (peer: string, family: RibFamily) => void;
-	readonly adjRibIn: (peer: string) => readonly Path[];
+	readonly adjRibIn: (peer: string) => readonly NamedPath[];
 	readonly adjRibOut: (peer: string) => ReadonlyMap<string, PathAttributes>;
 	readonly locRib: () => ReadonlyMap<string, Decision>;
 	/** All that have a path. */
@@ -145,10 +146,10 @@ export type Rib = {
 	/** Every path to a prefix, what it is used for and why. */
 	readonly explain: (
 		prefix: string,
-	) => readonly { readonly path: Path; readonly use: 'best' | 'multipath' | 'none'; readonly reason: string }[];
+	) => readonly { readonly path: NamedPath; readonly use: 'best' | 'multipath' | 'none'; readonly reason: string }[];
 	/** What of a prefix is taken from peers and told to them, and what decides. */
 	readonly policyOf: (prefix: string) => {
-		readonly imports: readonly (PolicyAnswer & { readonly path: Path })[];
+		readonly imports: readonly (PolicyAnswer & { readonly path: NamedPath })[];
 		/** `told`: the attributes a peer gets. */
 		readonly exports: readonly (PolicyAnswer & { readonly told?: PathAttributes })[];
 	};

@@ -88,13 +88,12 @@ const until = async (condition: () => boolean | Promise<boolean>, what: string):
 const decision = (prefix: string, ...nextHops: string[]): [string, Decision] => {
 	const multipath = nextHops.map(
 		(nextHop): Path => ({
-			prefix,
 			source: { peer: nextHop, kind: 'ebgp', bgpIdentifier: '1.1.1.1', peerAddress: nextHop },
 			attributes: { origin: 'igp', asPath: [], nextHop },
 			stale: false,
 		}),
 	);
-	return [prefix, { prefix, best: multipath[0] as Path, multipath }];
+	return [prefix, { best: multipath[0] as Path, multipath }];
 };
 
 test('fib: routes of both families, single and parallel, as ip shows them', async () => {

@@ -16,24 +16,22 @@ import {
 	via,
 } from './fib-memory-kernel.ts';
 
-const path = (prefix: string, nextHop: string): Path => ({
-	prefix,
+const path = (nextHop: string): Path => ({
 	source: { peer: nextHop, kind: 'ebgp', bgpIdentifier: '1.1.1.1', peerAddress: nextHop },
 	attributes: { origin: 'igp', asPath: [], nextHop },
 	stale: false,
 });
 const decision = (prefix: string, ...nextHops: string[]): [string, Decision] => {
-	const multipath = nextHops.map((nextHop) => path(prefix, nextHop));
-	return [prefix, { prefix, best: multipath[0] as Path, multipath }];
+	const multipath = nextHops.map(path);
+	return [prefix, { best: multipath[0] as Path, multipath }];
 };
 const local = (prefix: string): [string, Decision] => {
 	const best: Path = {
-		prefix,
 		source: { peer: 'local', kind: 'local', bgpIdentifier: '', peerAddress: '' },
 		attributes: { origin: 'igp', asPath: [] },
 		stale: false,
 	};
-	return [prefix, { prefix, best, multipath: [best] }];
+	return [prefix, { best, multipath: [best] }];
 };
 const ownRoute = (dst: string, gateway: string, prefSrc = '192.0.2.99'): Route => ({
 	...via(dst, gateway, 'eth0', owners.bird.metric, owners.bird.protocol),

@@ -4,7 +4,6 @@ import { createPathIds } from '../../bird/rib/path-ids.ts';
 import type { Path } from '../../bird/rib/types.ts';
 
 const path = (peer: string, pathId: number): Path => ({
-	prefix: '10.0.0.0/8',
 	source: { peer, kind: 'ebgp', bgpIdentifier: '', peerAddress: '' },
 	attributes: { origin: 'igp', asPath: [] },
 	stale: false,
