@@ -206,7 +206,10 @@ export const createPeerSession = (
 		counters.received(message, refused.length);
 		for (const { family, prefixes, attributes } of changes) {
 			if (attributes === undefined) rib.withdraw(name, family, prefixes);
-			else rib.announce(name, family, prefixes, attributes);
+			else {
+				rib.announce(name, family, prefixes, attributes);
+				stale.told(family);
+			}
 		}
 		for (const { message: words } of message.errors ?? []) complain(`malformed UPDATE from ${name}: ${words}`);
 		for (const words of refused) complain(`route of ${name} refused: ${words}`);

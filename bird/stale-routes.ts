@@ -1,5 +1,5 @@
 import type { Logger } from '../src/logging.ts';
-import type { Rib } from './rib/types.ts';
+import type { Rib, RibFamily } from './rib/types.ts';
 import { notPreserved, type Retained, STALE_ROUTES_TIME } from './session/graceful-restart.ts';
 import { ribFamilyOf } from './session/import.ts';
 import type { Negotiated } from './session/open.ts';
@@ -8,6 +8,10 @@ import type { Timer, Timers } from './timers.ts';
 /**
  * A peer's routes while it restarts (RFC 4724 §4.2, helper): kept in the RIB, marked stale, until it is back and has told
  * its routes again, or a timer says that it took too long.
+ *
+ * FRR says End-of-RIB of a family whose route-map it has not loaded yet, and tells its routes some seconds later (`bgp
+ * route-map delay-timer`, 5 s): its routes would go and come. So where not one route of a family was told, those kept outlast
+ * its End-of-RIB by a moment, though RFC 4724 §4.2 has them go at once.
  */
 
 export type StaleRoutes = {
@@ -15,6 +19,8 @@ export type StaleRoutes = {
 	readonly keep: (what: Retained, doubtful?: boolean) => void;
 	/** It is back: what it did not preserve goes, the rest waits for its End-of-RIBs. */
 	readonly back: (negotiated: Negotiated) => void;
+	/** It announced routes of this family. */
+	readonly told: (family: RibFamily) => void;
 	/** Key `afi/safi`. */
 	readonly endOfRib: (family: string) => void;
 	/** The peer is gone from the RIB. */
@@ -31,15 +37,24 @@ export type StaleRoutesPorts = {
 	readonly changed: () => void;
 };
 
+/** Longer than FRR's route-maps take. */
+export const EMPTY_MS = 6_000;
+
 export const createStaleRoutes = ({ peer, rib, timers, log, changed }: StaleRoutesPorts): StaleRoutes => {
 	/** Families whose stale routes the RIB still holds. */
 	let held = new Set<string>();
 	let away = false;
 	let timer: Timer | undefined;
+	/** Families with a route since it is back. */
+	const told = new Set<RibFamily>();
+	/** End-of-RIBs of families without any. */
+	const empty = new Map<string, Timer>();
 
 	const rest = (): void => {
 		held = new Set();
 		away = false;
+		for (const one of empty.values()) one.cancel();
+		empty.clear();
 		timer?.cancel();
 		timer = undefined;
 	};
@@ -50,6 +65,11 @@ export const createStaleRoutes = ({ peer, rib, timers, log, changed }: StaleRout
 			if (held.delete(key) && family !== undefined) rib.sweepStale(peer, family);
 		}
 		if (held.size === 0) rest();
+	};
+
+	const ended = (key: string): void => {
+		sweep([key]);
+		if (held.size === 0) log.info({}, `${peer} has told its routes again; those it has not are gone`);
 	};
 
 	const startTimer = (seconds: number, reason: string): void => {
@@ -74,6 +94,8 @@ export const createStaleRoutes = ({ peer, rib, timers, log, changed }: StaleRout
 				[...families].map(ribFamilyOf).filter((family) => family !== undefined),
 				doubtful,
 			);
+			rest();
+			told.clear();
 			held = new Set(families);
 			away = true;
 			startTimer(seconds, `it was not back within ${seconds} s`);
@@ -87,7 +109,28 @@ export const createStaleRoutes = ({ peer, rib, timers, log, changed }: StaleRout
 			away = false;
 			if (held.size > 0) startTimer(STALE_ROUTES_TIME, `no End-of-RIB within ${STALE_ROUTES_TIME} s`);
 		},
-		endOfRib: (family) => sweep([family]),
+		told: (family) => {
+			if (held.size > 0) told.add(family);
+		},
+		endOfRib: (key) => {
+			const family = ribFamilyOf(key);
+			if (!held.has(key) || family === undefined) return;
+			if (told.has(family) || rib.counts(peer).receivedByFamily[family] === 0) {
+				ended(key);
+				return;
+			}
+			if (empty.has(key)) return;
+			const text = `${peer} is back without a route of IPv${family}: those kept stay ${EMPTY_MS / 1000} s more`;
+			log.info({}, `${text}, in case its policies are not loaded yet`);
+			empty.set(
+				key,
+				timers.start(EMPTY_MS, () => {
+					empty.delete(key);
+					ended(key);
+					changed();
+				}),
+			);
+		},
 		drop: () => {
 			rest();
 			rib.removePeer(peer);

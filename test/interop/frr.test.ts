@@ -125,6 +125,8 @@ describe('FRR', () => {
 			const [session] = (await ours.status()).sessions;
 			return session?.state === 'Established' && !session.gracefulRestart.helping;
 		});
+		// With its route-map, which it has not loaded when it says End-of-RIB.
+		await until('it has told its routes again', () => ours.log().includes('has told its routes again'));
 		await both();
 		assert.deepEqual(changesIn(monitor), [], ours.log());
 	});
