@@ -122,6 +122,7 @@ export const createFelix = ({
 		masquerade: settings.masquerade,
 		acceptBeforeReject: settings.acceptBeforeReject,
 		logging: false,
+		sourceRule: false,
 	};
 	let sweptOther = false;
 	const desired = createDesired();

@@ -12,6 +12,7 @@ import {
 import type { Sysctls } from '../../src/kernel/sysctl.ts';
 import { bitsOf, type Family, familyOf, hostCidr } from '../../src/net/ip.ts';
 import type { Attachment } from '../attachment.ts';
+import { sourceFilterOf } from '../render/source-filter.ts';
 
 /**
  * One pod's veth pair and everything inside its netns. The node's own side (route to the pod, neighbour) is only
@@ -111,8 +112,8 @@ type Settings = readonly (readonly [path: string, value: string])[];
 
 /** Of the veth's host end, before it is up. Nothing is learnt from a pod, nothing told to it. */
 export const hostSysctls = (dev: string, families: readonly Family[]): Settings => [
-	// Beside the anti-spoofing rule, and there before it.
-	[`ipv4/conf/${dev}/rp_filter`, '1'],
+	// The source filter does more, for less (net/ipv4/fib_frontend.c, __fib_validate_source).
+	[`ipv4/conf/${dev}/rp_filter`, '0'],
 	[`ipv4/conf/${dev}/forwarding`, '1'],
 	...(families.includes(6)
 		? ([
@@ -140,7 +141,7 @@ export const podSysctls = (ifname: string, families: readonly Family[]): Setting
 
 export type WiringDeps = {
 	/** Of the node's netns. */
-	readonly kernel: Pick<Kernel, 'listLinks' | 'deleteLink' | 'setLink' | 'createPodLink'>;
+	readonly kernel: Pick<Kernel, 'listLinks' | 'deleteLink' | 'setLink' | 'createPodLink' | 'setIngressFilter'>;
 	/** A kernel of the netns at that path (without notifications); closed after use. Throws when the path is no netns. */
 	readonly openKernelIn: (netns: string) => Kernel;
 	/** The sysctls of the netns at that path, or of the node's (undefined). */
@@ -182,6 +183,8 @@ export const wirePod = async (
 		});
 		if (error !== undefined) return { stage: 'create', error: error.message };
 	}
+	// Refused, a rule does the same: the dataplane sees to it before the pod is let in (dataplane/source-guard.ts).
+	deps.kernel.setIngressFilter(sourceFilterOf(attachment));
 	const failure =
 		deps.sysctlsIn(undefined).writeAll(hostSysctls(hostInterface, families)) ??
 		(await deps.kernel.setLink(hostInterface, { up: true, ...(existing && { alias, mtu, lladdr: hostMac }) }));

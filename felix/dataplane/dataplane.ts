@@ -321,7 +321,7 @@ export const createDataplane = (deps: DataplaneDeps): Dataplane => {
 			if (!open) return ['nothing was written yet: the datastore is not in sync'];
 			while (running !== undefined) await running;
 			const before = begun;
-			const found = [...(await checkRules(true)), ...(await exclusively(tables.compare))];
+			const found = [...(await checkRules(true)), ...(await exclusively(compare))];
 			report(found);
 			if (begun !== before || dirty || running !== undefined || tables.pending() + guard.pending() > 0) {
 				found.push('changes are on their way');

@@ -16,6 +16,11 @@ export type RenderSettings = {
 	readonly acceptBeforeReject?: boolean;
 	/** Whether decisions on new connections are told to NFLOG. */
 	readonly logging?: boolean;
+	/**
+	 * Whether the rules see to it that each packet of a pod bears one of its own addresses; true unless given. When each
+	 * veth has a filter that does (source-filter.ts), they look at what is new only: an interface nobody knows opens nothing.
+	 */
+	readonly sourceRule?: boolean;
 };
 
 export type RulesetInput = {
@@ -37,13 +42,15 @@ const confirmed = '-m conntrack --ctstatus CONFIRMED';
 /** The first packet of what a helper announced; errors about a connection are part of it. */
 const related = '-m conntrack --ctstate RELATED';
 const isNew = '-m conntrack --ctstate NEW';
-const newNotSYN = '-p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN';
+/** The flags first: they spare a SYN the other match. */
+const newNotSYN = '-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW';
 
 export const renderRuleset = ({ family, policy, settings, services = false }: RulesetInput): Ruleset => {
 	const sets = staticSetNames(family);
 	const { ingress, egress } = policy.open;
 	const reset = '-j REJECT --reject-with tcp-reset';
-	const { logging = false } = settings;
+	const { logging = false, sourceRule = true } = settings;
+	const foreignSource = `-m set ! --match-set ${sets.source} src,src -j DROP`;
 
 	const filter: [string, readonly string[]][] = [
 		[
@@ -56,6 +63,7 @@ export const renderRuleset = ({ family, policy, settings, services = false }: Ru
 				// A pod that meets itself through its Service: the destination lives behind the interface the packet came in by.
 				`${from} ${to} -m set --match-set ${sets.source} dst,src -j RETURN`,
 				`${newNotSYN} -j ${chain.reset}`,
+				...(sourceRule ? [] : [`${from} ${foreignSource}`]),
 				`${from} -j ${chain.egress}`,
 				`${to} -j ${chain.ingress}`,
 			],
@@ -73,7 +81,13 @@ export const renderRuleset = ({ family, policy, settings, services = false }: Ru
 		],
 		[
 			chain.input,
-			[`${confirmed} -j ACCEPT`, `${related} -j ACCEPT`, `${newNotSYN} -j ${chain.reset}`, `-j ${chain.egress}`],
+			[
+				`${confirmed} -j ACCEPT`,
+				`${related} -j ACCEPT`,
+				`${newNotSYN} -j ${chain.reset}`,
+				...(sourceRule ? [] : [foreignSource]),
+				`-j ${chain.egress}`,
+			],
 		],
 		// The node reaches its own pods, but does not bring a connection back that a pod must no longer have with it.
 		[chain.output, [`${newNotSYN} -m set ! --match-set ${egress} dst ${reset}`]],
@@ -91,10 +105,12 @@ export const renderRuleset = ({ family, policy, settings, services = false }: Ru
 		...renderPolicy(policy, logging).chains,
 	];
 	const chains = new Map<string, readonly string[]>(filter.map(([name, rules]) => [`filter ${name}`, rules]));
-	chains.set(`raw ${chain.prerouting}`, [`-m set ! --match-set ${sets.source} src,src -j DROP`]);
+	if (sourceRule) chains.set(`raw ${chain.prerouting}`, [foreignSource]);
 
 	const hooks: Hook[] = [
-		{ table: 'raw', chain: 'PREROUTING', position: 'first', rule: `${from} -j ${chain.prerouting}` },
+		...(sourceRule
+			? [{ table: 'raw', chain: 'PREROUTING', position: 'first', rule: `${from} -j ${chain.prerouting}` } as const]
+			: []),
 		{ table: 'filter', chain: 'FORWARD', position: 'first', rule: `-j ${chain.forward}` },
 		{
 			table: 'filter',
@@ -107,7 +123,8 @@ export const renderRuleset = ({ family, policy, settings, services = false }: Ru
 	];
 	if (settings.masquerade) {
 		chains.set(`nat ${chain.postrouting}`, [
-			`! ${to} -m set --match-set ${sets.localPods} src -m set ! --match-set ${sets.noMasquerade} dst -j MASQUERADE --random-fully`,
+			// Most of what pods open stays in the pod networks: that is asked first.
+			`! ${to} -m set ! --match-set ${sets.noMasquerade} dst -m set --match-set ${sets.localPods} src -j MASQUERADE --random-fully`,
 		]);
 		hooks.push({ table: 'nat', chain: 'POSTROUTING', position: 'append', rule: `-j ${chain.postrouting}` });
 	}

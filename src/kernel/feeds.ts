@@ -1,6 +1,8 @@
 import type { Logger } from '../logging.ts';
 import { readAddress, readNeighbour } from './address-codec.ts';
+import { ingressFilterResource } from './ingress-filter.ts';
 import type {
+	IngressFilter,
 	InterfaceAddress,
 	Kernel,
 	KernelEvent,
@@ -35,7 +37,12 @@ import { openWatchSocket, type WatchSocket } from './watch-socket.ts';
  * routes lost with a link or with their preferred source go in silence (fib_sync_down_dev, fib_sync_down_addr), so
  * such events make what is believed of the routes doubtful, and the next pass reads them again.
  */
-export type Feeds = Pick<Kernel, 'routes' | 'neighbours' | 'addresses' | 'rules' | 'watch' | 'close'> & {
+export type Feeds = Pick<
+	Kernel,
+	'routes' | 'neighbours' | 'addresses' | 'rules' | 'ingressFilters' | 'watch' | 'close'
+> & {
+	/** A filter was set past its reconciler. */
+	readonly noteIngressFilter: (filter: IngressFilter) => void;
 	/** Whether notifications come in. */
 	readonly watching: () => boolean;
 };
@@ -57,6 +64,7 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 	const neighbours = new Map<string, Feed<Neighbour>>();
 	const addresses = new Map<string, Feed<InterfaceAddress>>();
 	const rules = new Map<number, Feed<RoutingRule>>();
+	const filters = new Map<string, Feed<IngressFilter>>();
 	const listeners = new Set<(event: KernelEvent) => void>();
 	let watchSocket: WatchSocket | undefined;
 	let closed = false;
@@ -72,9 +80,20 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 	};
 	const doubtAll = (): void => {
 		for (const { feed } of routes.values()) feed.doubt();
-		for (const map of [neighbours, addresses, rules]) for (const feed of map.values()) feed.doubt();
+		for (const map of [neighbours, addresses, rules, filters]) for (const feed of map.values()) feed.doubt();
 	};
 
+	const observeFilter = (dev: string, filter: IngressFilter | undefined): void => {
+		for (const [prefix, feed] of filters) if (dev.startsWith(prefix)) feed.observe(dev, filter);
+	};
+	/** Qdiscs and filters, ours told no less than others': what somebody did to a link's ingress is not said, but asked. */
+	const onTrafficControl = (data: Buffer, start: number): void => {
+		if (data.readUInt32LE(start - 4) === socket.port) return;
+		const dev = links.nameOf(data.readInt32LE(start + 4));
+		if (filters.size === 0) return;
+		for (const feed of filters.values()) feed.doubtTagged(dev);
+		tell({ type: 'ingress', dev });
+	};
 	const onLink = (removed: boolean, data: Buffer, start: number, end: number): void => {
 		const link = readLink(data, start, end);
 		if (link === undefined) return;
@@ -86,7 +105,10 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 				feed.doubtTagged(anyDevice);
 			}
 			for (const feed of neighbours.values()) feed.doubtTagged(link.name);
-			if (removed) addresses.get(link.name)?.doubt();
+			if (removed) {
+				addresses.get(link.name)?.doubt();
+				observeFilter(link.name, undefined);
+			}
 		}
 		links.learn(link, removed);
 		tell({ type: 'link', removed, link });
@@ -156,6 +178,7 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 		else if (type === nl.RTM_NEWNEIGH || type === nl.RTM_DELNEIGH) {
 			onNeighbour(type === nl.RTM_DELNEIGH, data, start, end);
 		} else if (type === nl.RTM_NEWRULE || type === nl.RTM_DELRULE) onRule(type === nl.RTM_DELRULE, data, start, end);
+		else if (type >= nl.RTM_NEWQDISC && type <= nl.RTM_DELTFILTER) onTrafficControl(data, start);
 	};
 	const onLost = (reason: string, broken: boolean): void => {
 		if (closed) return;
@@ -219,6 +242,8 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 		},
 		neighbours: (devPrefix) => feedOf(neighbours, devPrefix, () => neighbourResource(socket, links, devPrefix)),
 		addresses: (dev) => feedOf(addresses, dev, () => addressResource(socket, links, dev)),
+		ingressFilters: (devPrefix) => feedOf(filters, devPrefix, () => ingressFilterResource(socket, links, devPrefix)),
+		noteIngressFilter: (filter) => observeFilter(filter.dev, filter),
 		rules: (protocol) => feedOf(rules, protocol, () => ruleResource(socket, protocol)),
 		watching: () => watchSocket !== undefined,
 		watch: (listener) => {

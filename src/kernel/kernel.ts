@@ -55,6 +55,13 @@ export type RouteBody = Omit<Route, 'dst'>;
 /** A permanent neighbour on a link. Key: dev, address. */
 export type Neighbour = { readonly dev: string; readonly address: string; readonly lladdr: string };
 
+/**
+ * Judges what comes in by a link before anything else of the host sees it (cls_bpf at the ingress qdisc). `program` is
+ * classic BPF as `tc` writes it, `COUNT,CODE JT JF K,…`; it begins at the MAC header and returns 0: goes on, 2: dropped.
+ * Key: dev.
+ */
+export type IngressFilter = { readonly dev: string; readonly program: string };
+
 /** A policy routing rule. */
 export type RoutingRule = {
 	readonly family: Family;
@@ -136,6 +143,8 @@ export type KernelEvent =
 	| { readonly type: 'address'; readonly removed: boolean; readonly address: InterfaceAddress }
 	| { readonly type: 'route'; readonly removed: boolean; readonly route: Route }
 	| { readonly type: 'neighbour'; readonly removed: boolean; readonly neighbour: Neighbour }
+	/** Somebody changed what judges a link's packets. */
+	| { readonly type: 'ingress'; readonly dev: string }
 	| { readonly type: 'lost' };
 
 /** Parameters of a pod's veth pair, made in one go; see felix/cni. */
@@ -173,6 +182,8 @@ export type Kernel = {
 	readonly routes: (owner: Owner) => Reconciler<Route, RouteBody>;
 	/** Permanent neighbours on links whose name begins with `devPrefix`. Keys: `DEV ADDRESS`. */
 	readonly neighbours: (devPrefix: string) => Reconciler<Neighbour>;
+	/** Filters of links whose name begins with `devPrefix`; gone with their link. Keys: `DEV`. */
+	readonly ingressFilters: (devPrefix: string) => Reconciler<IngressFilter>;
 	/** Addresses of the named interface that the reconciler put there or that it is told to own. Keys: `DEV ADDRESS/LENGTH`. */
 	readonly addresses: (dev: string) => Reconciler<InterfaceAddress>;
 	/** Policy routing rules of one protocol number. Keys: `FAMILY PRIORITY`. */
@@ -184,6 +195,8 @@ export type Kernel = {
 	readonly listRoutes: (except?: number) => Promise<readonly Route[]>;
 	readonly deleteLink: (name: string) => Promise<KernelError | undefined>;
 	readonly setLink: (name: string, change: LinkChange) => Promise<KernelError | undefined>;
+	/** Sets a filter at once, without what {@link ingressFilters} would read first; that takes notice of it. */
+	readonly setIngressFilter: (filter: IngressFilter) => KernelError | undefined;
 	/** Makes a pod's veth pair: host end here (down, alias set), peer in `podNetns` (down). All of it or nothing. */
 	readonly createPodLink: (link: PodLink) => Promise<KernelError | undefined>;
 

@@ -48,11 +48,18 @@ export const RTM_GETNEIGH = 30;
 export const RTM_NEWRULE = 32;
 export const RTM_DELRULE = 33;
 export const RTM_GETRULE = 34;
+export const RTM_NEWQDISC = 36;
+export const RTM_DELQDISC = 37;
+export const RTM_GETQDISC = 38;
+export const RTM_NEWTFILTER = 44;
+export const RTM_DELTFILTER = 45;
+export const RTM_GETTFILTER = 46;
 
 /** Multicast groups (enum rtnetlink_groups). */
 export const RTNLGRP = {
 	LINK: 1,
 	NEIGH: 3,
+	TC: 4,
 	IPV4_IFADDR: 5,
 	IPV4_ROUTE: 7,
 	IPV4_RULE: 8,
@@ -114,6 +121,18 @@ export const FRA_FWMARK = 10;
 export const FRA_TABLE = 15;
 export const FRA_FWMASK = 16;
 export const FRA_PROTOCOL = 21;
+
+/** linux/pkt_sched.h, pkt_cls.h. */
+export const TC_H_INGRESS = 0xfffffff1;
+/** Handle of a link's ingress qdisc, and parent of its filters. */
+export const ingressHandle = 0xffff0000;
+export const ETH_P_ALL = 3;
+export const TCA_KIND = 1;
+export const TCA_OPTIONS = 2;
+export const TCA_BPF_OPS_LEN = 4;
+export const TCA_BPF_OPS = 5;
+export const TCA_BPF_FLAGS = 8;
+export const TCA_BPF_FLAG_ACT_DIRECT = 1;
 
 /** An index no interface has, written for names that are not there: the kernel answers ENODEV as it would for a name. */
 export const noDevice = 0x7fffffff;

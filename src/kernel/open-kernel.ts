@@ -3,6 +3,7 @@ import type { Logger } from '../logging.ts';
 import { writeAddress, writeNeighbour } from './address-codec.ts';
 import { connectionEnder } from './connections.ts';
 import { createFeeds } from './feeds.ts';
+import { setIngressFilter } from './ingress-filter.ts';
 import type { Kernel, KernelError, Link, LinkChange, PodLink, Route } from './kernel.ts';
 import { kernelError } from './kernel-error.ts';
 import { writeLinkChange, writeLinkDeletion, writePodLink } from './link-codec.ts';
@@ -98,6 +99,7 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 		neighbours: feeds.neighbours,
 		addresses: feeds.addresses,
 		rules: feeds.rules,
+		ingressFilters: feeds.ingressFilters,
 		listLinks: async () => {
 			const list = await links.list();
 			return Array.isArray(list) ? (list as readonly Link[]) : failing(list as KernelError);
@@ -127,6 +129,11 @@ export const openKernel = ({ log, netns, watch = true, watchBufferBytes = 16 << 
 			return error !== undefined && alreadyGone.has(error.code) ? undefined : error;
 		},
 		setLink: async (name, how) => change(name, how),
+		setIngressFilter: (filter) => {
+			const error = setIngressFilter(socket, links, filter);
+			if (error === undefined) feeds.noteIngressFilter(filter);
+			return error;
+		},
 		createPodLink: async (link) => createPodLink(link),
 		install: async ({ links: changes, addresses, neighbours, routes }) => {
 			const { indexOf } = links;

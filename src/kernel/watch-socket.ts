@@ -40,6 +40,7 @@ const settleTurns = 100_000;
 const groups = [
 	nl.RTNLGRP.LINK,
 	nl.RTNLGRP.NEIGH,
+	nl.RTNLGRP.TC,
 	nl.RTNLGRP.IPV4_IFADDR,
 	nl.RTNLGRP.IPV6_IFADDR,
 	nl.RTNLGRP.IPV4_ROUTE,

@@ -48,6 +48,9 @@ for (const backend of ['nft', 'legacy'] as const) {
 				.sort();
 			const routes = await node('ip -d route show; ip -6 -d route show');
 			const neighbours = await node('ip neigh show nud permanent; ip -6 neigh show nud permanent');
+			const sources = await node(
+				'for dev in $(ip -o link | grep -o "manx[0-9a-f]*@" | tr -d @); do tc filter show dev $dev ingress; done',
+			);
 			return [
 				...rules
 					.split('\n')
@@ -58,6 +61,7 @@ for (const backend of ['nft', 'legacy'] as const) {
 					.split('\n')
 					.map((line) => line.trim())
 					.sort(),
+				...sources.split('\n').filter(Boolean),
 				...neighbours
 					.split('\n')
 					.map((line) => line.trim())
@@ -101,7 +105,7 @@ for (const backend of ['nft', 'legacy'] as const) {
 			['a chain', () => `iptables-${backend} -F MANX-EGRESS`, /filter MANX-EGRESS/],
 			['a jump of ours', () => `iptables-${backend} -D FORWARD -j MANX-FORWARD`, /filter FORWARD/],
 			['our place before others', () => `iptables-${backend} -I FORWARD -s 203.0.113.1 -j ACCEPT`, /filter FORWARD/],
-			['the raw table', () => `iptables-${backend} -t raw -F; ip6tables-${backend} -t raw -F`, /raw MANX-PREROUTING/],
+			['what a pod may send from', () => `tc qdisc del dev ${veth} ingress`, /ingress filters of manx/],
 			['the nat table', () => `iptables-${backend} -t nat -F`, /nat MANX-POSTROUTING/],
 			['every rule of filter', () => `iptables-${backend} -F FORWARD; ip6tables-${backend} -F`, /filter MANX-INGRESS/],
 			['a member of a set', () => `ipset del manx-4-src ${pod()[0]},${veth}`, /manx-4-src/],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PolicyState } from '../../felix/calc/index.ts';
-import { renderPolicy, renderRuleset, staticSets } from '../../felix/render/index.ts';
+import { renderPolicy, renderRuleset, sourceProgram, staticSets } from '../../felix/render/index.ts';
 import { multiportLists } from '../../felix/render/render-policy.ts';
 
 const state = (groups: PolicyState['groups'], family: 4 | 6 = 4): PolicyState => ({
@@ -25,7 +25,7 @@ test('the whole ruleset of a node without policies', () => {
   -i manx+ -m conntrack --ctstate RELATED -j ACCEPT
   -o manx+ -m conntrack --ctstate RELATED -j ACCEPT
   -i manx+ -o manx+ -m set --match-set manx-6-src dst,src -j RETURN
-  -p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j MANX-RESET
+  -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j MANX-RESET
   -i manx+ -j MANX-EGRESS
   -o manx+ -j MANX-INGRESS
 filter MANX-ACCEPT
@@ -34,10 +34,10 @@ filter MANX-ACCEPT
 filter MANX-INPUT
   -m conntrack --ctstatus CONFIRMED -j ACCEPT
   -m conntrack --ctstate RELATED -j ACCEPT
-  -p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j MANX-RESET
+  -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j MANX-RESET
   -j MANX-EGRESS
 filter MANX-OUTPUT
-  -p tcp -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m set ! --match-set manx-6-open-egress dst -j REJECT --reject-with tcp-reset
+  -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -m set ! --match-set manx-6-open-egress dst -j REJECT --reject-with tcp-reset
 filter MANX-RESET
   -i manx+ -p tcp -m set ! --match-set manx-6-open-egress src -j REJECT --reject-with tcp-reset
   -i manx+ -p tcp -m set ! --match-set manx-6-open-ingress src -j REJECT --reject-with tcp-reset
@@ -52,7 +52,7 @@ filter MANX-INGRESS
 raw MANX-PREROUTING
   -m set ! --match-set manx-6-src src,src -j DROP
 nat MANX-POSTROUTING
-  ! -o manx+ -m set --match-set manx-6-local src -m set ! --match-set manx-6-nomasq dst -j MASQUERADE --random-fully`,
+  ! -o manx+ -m set ! --match-set manx-6-nomasq dst -m set --match-set manx-6-local src -j MASQUERADE --random-fully`,
 	);
 	assert.deepEqual(
 		hooks.map((hook) => Object.values(hook).join(' ')),
@@ -81,6 +81,55 @@ test('addresses of announced ranges that no Service has end after all rules that
 		['10.96.0.0/12'],
 	);
 	assert.equal(staticSets(input).get('manx-4-svc'), undefined);
+});
+
+test('where each veth has a filter there is no raw table, and what is new must come from an interface we know', () => {
+	const { chains, hooks } = renderRuleset({
+		family: 4,
+		policy: state([]),
+		settings: { masquerade: true, sourceRule: false },
+	});
+	assert.ok(![...chains.keys(), ...hooks.map(({ table }) => table)].some((key) => key.startsWith('raw')));
+	const drop = '-m set ! --match-set manx-4-src src,src -j DROP';
+	assert.deepEqual(chains.get('filter MANX-FORWARD')?.slice(-3), [
+		`-i manx+ ${drop}`,
+		'-i manx+ -j MANX-EGRESS',
+		'-o manx+ -j MANX-INGRESS',
+	]);
+	assert.deepEqual(chains.get('filter MANX-INPUT')?.slice(-2), [drop, '-j MANX-EGRESS']);
+});
+
+test('a source filter is a program any reader of classic BPF can follow', () => {
+	assert.equal(
+		sourceProgram(['10.244.1.2', 'fd00:244::2']),
+		[
+			'20',
+			'40 0 0 4294963200', // ldh protocol
+			'21 4 0 2048', // IP: 6
+			'21 7 0 34525', // IPv6: 10
+			'21 1 0 2054', // ARP: 5
+			'6 0 0 2', // drop
+			'6 0 0 0', // pass
+			'32 0 0 26', // ld saddr
+			`21 0 1 ${0x0af40102}`,
+			'6 0 0 0',
+			'6 0 0 2',
+			'32 0 0 22', // ld the first word of saddr
+			`21 0 7 ${0xfd000244}`,
+			'32 0 0 26',
+			'21 0 5 0',
+			'32 0 0 30',
+			'21 0 3 0',
+			'32 0 0 34',
+			'21 0 1 2',
+			'6 0 0 0',
+			'6 0 0 2',
+		].join(','),
+	);
+	assert.equal(
+		sourceProgram([]),
+		'8,40 0 0 4294963200,21 4 0 2048,21 4 0 34525,21 1 0 2054,6 0 0 2,6 0 0 0,6 0 0 2,6 0 0 2',
+	);
 });
 
 test('without masquerade the nat table is left alone', () => {
