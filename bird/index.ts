@@ -7,6 +7,7 @@ import { createRouterDiscovery } from './discovery/router-discovery.ts';
 import { createFib } from './fib/fib.ts';
 import type { Fib, FibStatus } from './fib/types.ts';
 import { type ExplainAnswer, explainPolicy, lookAt, type RouteAnswer, type RouteQuery } from './looking-glass.ts';
+import { createPeerNames } from './peer-names.ts';
 import type { Done } from './peer-session-types.ts';
 import { createRib } from './rib/rib.ts';
 import type { Rib } from './rib/types.ts';
@@ -72,7 +73,8 @@ const sameFoundation = (a: SpeakerConfig, b: SpeakerConfig): boolean =>
 	a.clusterId === b.clusterId;
 
 export const createBird = ({ config: initial, kernel, log, toKernel }: BirdOptions): Bird => {
-	let config = initial;
+	const names = createPeerNames();
+	let config = names.take(initial);
 	let fib: Fib;
 	let speaker: Speaker;
 	let rib: Rib;
@@ -133,12 +135,23 @@ export const createBird = ({ config: initial, kernel, log, toKernel }: BirdOptio
 		update: (next) =>
 			inTurn(async () => {
 				const before = config;
-				config = next;
-				if (sameFoundation(before, next)) {
+				const same = sameFoundation(before, next);
+				if (!same) names.forget();
+				const called = new Map(before.peers.map(({ name }) => [name, names.shown(name)]));
+				config = names.take(next);
+				for (const { name } of config.peers) {
+					const [was, is] = [called.get(name), names.shown(name)];
+					if (!same || was === undefined || was === is) continue;
+					log.info(
+						{ peer: name },
+						`${was} is ${is} from now on: the session goes on, in the log under the name ${name}`,
+					);
+				}
+				if (same) {
 					fib.setPrefSrc(prefSrcOf(next));
 					fib.setIgnoredInterfaces(next.ignoredInterfaces ?? []);
 					fib.setGateways(gatewaysOf(next));
-					speaker.update(next);
+					speaker.update(config);
 					return;
 				}
 				const wasRunning = running;
@@ -153,12 +166,17 @@ export const createBird = ({ config: initial, kernel, log, toKernel }: BirdOptio
 				build();
 				if (wasRunning) await start();
 			}),
-		status: () => ({ ...speaker.status(), fib: fib.status() }),
+		status: () => {
+			const status = speaker.status();
+			const sessions = status.sessions.map((session) => ({ ...session, name: names.shown(session.name) }));
+			return { ...status, sessions, fib: fib.status() };
+		},
 		ribSize: () => rib.size(),
-		routes: (query) => lookAt(rib, query),
-		explain: (prefix, peer) => explainPolicy(rib, prefix, peer),
-		clear: (peer, message) => speaker.clear(peer, message),
-		refresh: (peer, direction) => speaker.refresh(peer, direction),
+		routes: (query) =>
+			lookAt(rib, { ...query, ...(query.peer !== undefined && { peer: names.within(query.peer) }) }, names.shown),
+		explain: (prefix, peer) => explainPolicy(rib, prefix, peer && names.within(peer), names.shown),
+		clear: (peer, message) => speaker.clear(names.within(peer), message),
+		refresh: (peer, direction) => speaker.refresh(names.within(peer), direction),
 		flush,
 		verify: async () => {
 			await flush();

@@ -39,6 +39,10 @@ export type RouteAnswer =
 
 const hex = (value: bigint): string => `0x${value.toString(16).padStart(16, '0')}`;
 
+/** What a peer is called, by its name within. */
+type Shown = (peer: string) => string;
+const asItIs: Shown = (peer) => peer;
+
 const lineOf = (prefix: string, peer: string, attributes: PathAttributes, stale: boolean): RouteLine => {
 	const { localPref, med, originatorId, clusterList } = attributes;
 	return {
@@ -61,8 +65,8 @@ const lineOf = (prefix: string, peer: string, attributes: PathAttributes, stale:
 		stale,
 	};
 };
-const pathLine = ({ prefix, source, attributes, stale }: NamedPath): RouteLine =>
-	lineOf(prefix, source.peer, attributes, stale);
+const pathLine = ({ prefix, source, attributes, stale }: NamedPath, shown: Shown): RouteLine =>
+	lineOf(prefix, shown(source.peer), attributes, stale);
 
 /** Whether a prefix is meant: by itself, or by an address in it. */
 const chooser = (text: string | undefined): ((prefix: string) => boolean) | undefined => {
@@ -104,7 +108,7 @@ export type PolicyLine = {
 };
 
 /** Which rules decide on a prefix, or on those that lead to an address: in, between and out; of one peer alone if named. */
-export const explainPolicy = (rib: Rib, prefix: string, peer: string | undefined): ExplainAnswer => {
+export const explainPolicy = (rib: Rib, prefix: string, peer?: string, shown = asItIs): ExplainAnswer => {
 	const chosen = chooser(prefix);
 	if (chosen === undefined) return { ok: false, error: `'${prefix}' is neither a prefix nor an address` };
 	const concerns = (line: { readonly peer: string }): boolean => peer === undefined || line.peer === peer;
@@ -116,11 +120,13 @@ export const explainPolicy = (rib: Rib, prefix: string, peer: string | undefined
 			prefix: one,
 			imports: imports.filter(concerns).map(({ path, ...line }) => ({
 				...line,
+				peer: shown(line.peer),
 				...(line.accept && uses.get(pathName(path))),
-				route: pathLine(path),
+				route: pathLine(path, shown),
 			})),
 			exports: exports
 				.filter(concerns)
+				.map(({ told, ...line }) => ({ ...line, peer: shown(line.peer), told }))
 				.map(({ told, ...line }) => ({ ...line, ...(told && { route: lineOf(one, line.peer, told, false) }) })),
 		};
 	});
@@ -131,7 +137,8 @@ const pathName = ({ source, pathId }: Path): string => `${source.peer} ${pathId 
 
 const lengthOf = ({ prefix }: { readonly prefix: string }): number => Number(prefix.slice(prefix.indexOf('/') + 1));
 
-export const lookAt = (rib: Rib, { table, peer, prefix }: RouteQuery): RouteAnswer => {
+export const lookAt = (rib: Rib, { table, peer, prefix }: RouteQuery, shown = asItIs): RouteAnswer => {
+	const line = (path: NamedPath): RouteLine => pathLine(path, shown);
 	const chosen = chooser(prefix);
 	if (chosen === undefined) return { ok: false, error: `'${prefix}' is neither a prefix nor an address` };
 	if ((table === 'in' || table === 'out') && peer === undefined) {
@@ -142,26 +149,26 @@ export const lookAt = (rib: Rib, { table, peer, prefix }: RouteQuery): RouteAnsw
 			return rib
 				.adjRibIn(peer ?? '')
 				.filter((path) => chosen(path.prefix))
-				.map(pathLine);
+				.map(line);
 		if (table === 'out') {
 			return [...rib.adjRibOut(peer ?? '')]
 				.map(([key, attributes]) => [key.split(' ')[0] ?? key, attributes] as const)
 				.filter(([known]) => chosen(known))
-				.map(([known, attributes]) => lineOf(known, peer ?? '', attributes, false));
+				.map(([known, attributes]) => lineOf(known, shown(peer ?? ''), attributes, false));
 		}
 		if (table === 'best') {
 			return [...rib.locRib()]
 				.filter(([known]) => chosen(known))
 				.flatMap(([known, { best, multipath }]) =>
 					multipath.map((path) => ({
-						...pathLine({ prefix: known, ...path }),
+						...line({ prefix: known, ...path }),
 						use: path === best ? ('best' as const) : ('multipath' as const),
 					})),
 				);
 		}
 		return [...rib.prefixes()]
 			.filter(chosen)
-			.flatMap((known) => rib.explain(known).map(({ path, use, reason }) => ({ ...pathLine(path), use, reason })));
+			.flatMap((known) => rib.explain(known).map(({ path, use, reason }) => ({ ...line(path), use, reason })));
 	})();
 	// For an address: the route that is taken comes first.
 	if (prefix !== undefined) routes.sort((a, b) => lengthOf(b) - lengthOf(a));
