@@ -3,7 +3,7 @@
  * that counts before one that is finished, a wired one before one that is only reported, a running one before one that
  * is not, and of equals the first by name, so that the answer does not depend on the order of events.
  */
-import type { PodRecord } from './records.ts';
+import { keyOfRecord, type PodRecord } from './records.ts';
 
 export type AddressOwners = {
 	/** Replaces a pod's claims and rank; returns the pods whose owned addresses may differ now. */
@@ -26,7 +26,7 @@ export const createAddressOwners = (): AddressOwners => {
 		const found = claimants.get(address);
 		if (!Array.isArray(found)) return found;
 		return found.reduce((best, pod) =>
-			pod.rank > best.rank || (pod.rank === best.rank && pod.key < best.key) ? pod : best,
+			pod.rank > best.rank || (pod.rank === best.rank && keyOfRecord(pod) < keyOfRecord(best)) ? pod : best,
 		);
 	};
 	const addClaim = (address: string, pod: PodRecord): void => {

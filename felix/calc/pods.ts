@@ -1,7 +1,7 @@
 /** Pods and namespaces as they come and go, brought to what selectors and sets need to know of them. */
 import { type ContainerPort, keyOf, type Namespace, type Pod } from '../../src/api/objects.ts';
 import { createAddressOwners } from './address-owners.ts';
-import { contribute, type NamespaceRecord, type PodRecord } from './records.ts';
+import { contribute, keyOfRecord, type NamespaceRecord, type PodRecord } from './records.ts';
 import { createSelections, type Selections } from './selections.ts';
 import { sameLabels } from './selector.ts';
 import type { LastKnown, LocalPod, PodInfo } from './types.ts';
@@ -43,12 +43,13 @@ const isOther = (local: LocalPod | undefined, spec: Pod['spec'] | undefined): bo
 	local?.node !== undefined && spec !== undefined && spec.nodeName !== '' && spec.nodeName !== local.node;
 /** What that other pod is kept under meanwhile: no name ends so. */
 const otherKey = (key: string): string => `${key}@`;
+const namespaceIn = (key: string): string => key.slice(0, key.indexOf('/'));
+const nameIn = (key: string): string => key.slice(key.indexOf('/') + 1);
 const withoutMark = (key: string): string => (key.endsWith('@') ? key.slice(0, -1) : key);
 
 /** `homeChanged`: a local pod came, went, or its list of policies may have changed. */
 export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 	const namespaces = new Map<string, NamespaceRecord>();
-	const pods = new Map<string, PodRecord>();
 	const owners = createAddressOwners();
 
 	const namespaceOf = (name: string): NamespaceRecord => {
@@ -58,7 +59,7 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			name,
 			object: undefined,
 			labels: undefined,
-			pods: new Set(),
+			pods: new Map(),
 			localPods: 0,
 			scopes: new Set(),
 		};
@@ -85,12 +86,14 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 		namespaces.delete(namespace.name);
 	};
 
-	const podOf = (key: string): PodRecord => {
-		const known = pods.get(key);
+	const find = (key: string): PodRecord | undefined => namespaces.get(namespaceIn(key))?.pods.get(nameIn(key));
+	/** `name`: a string of its own, where many are kept: one cut out of a key would keep the key in memory. */
+	const podOf = (key: string, name = nameIn(key)): PodRecord => {
+		const namespace = namespaceOf(namespaceIn(key));
+		const known = namespace.pods.get(name);
 		if (known) return known;
-		const namespace = namespaceOf(key.slice(0, key.indexOf('/')));
 		const record: PodRecord = {
-			key,
+			name,
 			namespace,
 			spec: undefined,
 			phase: 'Pending',
@@ -106,8 +109,7 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			selections: none,
 			homes: undefined,
 		};
-		pods.set(key, record);
-		namespace.pods.add(record);
+		namespace.pods.set(name, record);
 		return record;
 	};
 
@@ -140,26 +142,25 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 	const settlePod = (pod: PodRecord): void => {
 		refresh(pod, !pod.inAPI && !pod.local ? unseen : pod);
 		if (pod.inAPI || pod.local) return;
-		pods.delete(pod.key);
-		pod.namespace.pods.delete(pod);
+		pod.namespace.pods.delete(pod.name);
 		settleNamespace(pod.namespace);
 	};
 
 	const leaveAPI = (key: string): void => {
-		const pod = pods.get(key);
+		const pod = find(key);
 		if (pod === undefined) return;
 		pod.inAPI = false;
 		settlePod(pod);
 	};
-	const enterAPI = (key: string, uid: string, seen: Seen): void => {
-		const pod = podOf(key);
+	const enterAPI = (key: string, uid: string, seen: Seen, name = nameIn(key)): void => {
+		const pod = podOf(key, name);
 		pod.uid = uid;
 		pod.inAPI = true;
 		refresh(pod, seen);
 	};
 	/** What the API has of the pod under one key is that under the other now. */
 	const moveSeen = (from: string, to: string): void => {
-		const pod = pods.get(from);
+		const pod = find(from);
 		if (pod === undefined) return;
 		const { uid, spec, phase, podIPs, labels } = pod;
 		leaveAPI(from);
@@ -179,24 +180,24 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 		return { spec: { nodeName: '', hostNetwork: false, ports }, phase, podIPs: none, labels };
 	};
 
-	const infoOf = ({ key, local, spec, podIPs, eligible }: PodRecord): PodInfo => ({
-		key: withoutMark(key),
-		addresses: local?.addresses ?? podIPs,
-		local: local !== undefined,
-		nodeName: spec?.nodeName ?? '',
-		eligible,
+	const infoOf = (pod: PodRecord): PodInfo => ({
+		key: withoutMark(keyOfRecord(pod)),
+		addresses: pod.local?.addresses ?? pod.podIPs,
+		local: pod.local !== undefined,
+		nodeName: pod.spec?.nodeName ?? '',
+		eligible: pod.eligible,
 	});
 
 	return {
 		selections,
 		pod: (key) => {
-			const pod = pods.get(key);
+			const pod = find(key);
 			return pod && infoOf(pod);
 		},
 		port: (key, protocol, name) =>
-			pods.get(key)?.spec?.ports.find((port) => port.name === name && port.protocol === protocol)?.containerPort,
+			find(key)?.spec?.ports.find((port) => port.name === name && port.protocol === protocol)?.containerPort,
 		lastKnown: (key) => {
-			const pod = pods.get(key);
+			const pod = find(key);
 			// One in the host's network was never wired.
 			if (pod?.spec === undefined || pod.labels === undefined || pod.spec.hostNetwork) return undefined;
 			const { uid, labels, spec, phase, namespace } = pod;
@@ -204,7 +205,7 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			return { uid, labels, ports: spec.ports, phase, ...(namespaceLabels && { namespaceLabels }) };
 		},
 		all: function* () {
-			for (const pod of pods.values()) yield infoOf(pod);
+			for (const { pods } of namespaces.values()) for (const pod of pods.values()) yield infoOf(pod);
 		},
 		podAt: (address) => {
 			const pod = owners.ownerOf(address);
@@ -213,11 +214,12 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 		setPod: (object) => {
 			const { metadata, spec, status } = object;
 			const key = keyOf(metadata);
-			const local = pods.get(key)?.local;
+			const local = find(key)?.local;
 			const other = isOther(local, spec);
 			if (local !== undefined) leaveAPI(other ? key : otherKey(key));
 			const seen = { spec, phase: status.phase, podIPs: status.podIPs, labels: metadata.labels };
-			enterAPI(other ? otherKey(key) : key, metadata.uid, seen);
+			if (other) enterAPI(otherKey(key), metadata.uid, seen);
+			else enterAPI(key, metadata.uid, seen, metadata.name);
 		},
 		deletePod: (key) => {
 			leaveAPI(key);
@@ -235,7 +237,7 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			settleNamespace(namespace);
 		},
 		setLocalPod: (local) => {
-			const known = pods.get(local.key);
+			const known = find(local.key);
 			if (known?.inAPI && isOther(local, known.spec)) moveSeen(local.key, otherKey(local.key));
 			const pod = podOf(local.key);
 			const wasLocal = pod.local !== undefined;
@@ -247,7 +249,7 @@ export const createPods = (homeChanged: (pod: PodRecord) => void): Pods => {
 			homeChanged(pod);
 		},
 		deleteLocalPod: (key) => {
-			const pod = pods.get(key);
+			const pod = find(key);
 			if (!pod?.local) return;
 			pod.local = undefined;
 			pod.namespace.localPods--;

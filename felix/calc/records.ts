@@ -19,8 +19,6 @@ export type Selection = {
 	readonly selector: Selector;
 	readonly local: boolean;
 	readonly pods: Set<PodRecord>;
-	/** The list of selections of a pod that only this one takes. */
-	readonly alone: readonly Selection[];
 	/** Keys of the policies whose podSelector this is. */
 	readonly policies: Set<string>;
 	addresses: FamilySets | undefined;
@@ -44,14 +42,15 @@ export type NamespaceRecord = {
 	object: Namespace | undefined;
 	/** Undefined: not known (yet). Outlives the object while pods are wired here. */
 	labels: Labels | undefined;
-	readonly pods: Set<PodRecord>;
+	/** By name. */
+	readonly pods: Map<string, PodRecord>;
 	localPods: number;
 	/** All scopes it lies in, its own included. */
 	readonly scopes: Set<Scope>;
 };
 
 export type PodRecord = {
-	readonly key: string;
+	readonly name: string;
 	readonly namespace: NamespaceRecord;
 	/**
 	 * As last seen, without the object around it: a node knows all pods of the cluster. Kept without being in the API while
@@ -71,9 +70,25 @@ export type PodRecord = {
 	rank: number;
 	/** The claims it prevailed with. */
 	owned: readonly string[];
-	/** In no order. Never changed in place: most pods share theirs (`alone`), where a Set each would be 20 MB. */
+	/** In no order. Never changed in place: most pods share theirs (`withSelection`), where a Set each would be 20 MB. */
 	selections: readonly Selection[];
 	homes: { readonly ingress: Home; readonly egress: Home } | undefined;
+};
+
+/** `namespace/name` */
+export const keyOfRecord = ({ name, namespace }: PodRecord): string => `${namespace.name}/${name}`;
+
+/** Lists of selections by what they were made of, for as long as a pod has them. */
+const longer = new WeakMap<readonly Selection[], WeakMap<Selection, readonly Selection[]>>();
+
+/** The same list for the same two: pods taken by the same selections share it. */
+export const withSelection = (list: readonly Selection[], selection: Selection): readonly Selection[] => {
+	const known = longer.get(list)?.get(selection);
+	if (known !== undefined) return known;
+	const made = list.concat(selection);
+	const from = longer.get(list) ?? new WeakMap<Selection, readonly Selection[]>();
+	longer.set(list, from.set(selection, made));
+	return made;
 };
 
 export const portKey = (protocol: Protocol, name: string): string => `${protocol}/${name}`;

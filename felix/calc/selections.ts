@@ -5,7 +5,14 @@
 import type { Labels } from '../../src/api/objects.ts';
 import { type PodSelection, selectionKey } from './compile-policy.ts';
 import { createLabelIndex } from './label-index.ts';
-import { contributeTo, type NamespaceRecord, type PodRecord, type Scope, type Selection } from './records.ts';
+import {
+	contributeTo,
+	type NamespaceRecord,
+	type PodRecord,
+	type Scope,
+	type Selection,
+	withSelection,
+} from './records.ts';
 import { matches, type Selector } from './selector.ts';
 
 export type Selections = {
@@ -33,7 +40,7 @@ export type SelectionsNeeds = {
 	readonly policiesChanged: (pod: PodRecord) => void;
 };
 
-const none: readonly never[] = [];
+const none: readonly Selection[] = [];
 
 export const createSelections = (needs: SelectionsNeeds): Selections => {
 	const { namespaces, namespaceOf, namespaceReleased, policiesChanged } = needs;
@@ -45,13 +52,12 @@ export const createSelections = (needs: SelectionsNeeds): Selections => {
 	const join = (selection: Selection, pod: PodRecord): void => {
 		if (selection.pods.has(pod)) return;
 		selection.pods.add(pod);
-		pod.selections = pod.selections.length === 0 ? selection.alone : [...pod.selections, selection];
+		pod.selections = withSelection(pod.selections, selection);
 		contributeTo(selection, pod, true);
 		if (selection.policies.size > 0) policiesChanged(pod);
 	};
 	const forget = (pod: PodRecord, selection: Selection): void => {
-		const rest = pod.selections.filter((other) => other !== selection);
-		pod.selections = rest.length > 1 ? rest : (rest[0]?.alone ?? none);
+		pod.selections = pod.selections.filter((other) => other !== selection).reduce(withSelection, none);
 	};
 	const leave = (selection: Selection, pod: PodRecord): void => {
 		if (!selection.pods.delete(pod)) return;
@@ -75,12 +81,12 @@ export const createSelections = (needs: SelectionsNeeds): Selections => {
 	const link = (scope: Scope, namespace: NamespaceRecord): void => {
 		scope.namespaces.add(namespace);
 		namespace.scopes.add(scope);
-		for (const pod of namespace.pods) enterScope(scope, pod);
+		for (const pod of namespace.pods.values()) enterScope(scope, pod);
 	};
 	const unlink = (scope: Scope, namespace: NamespaceRecord): void => {
 		scope.namespaces.delete(namespace);
 		namespace.scopes.delete(scope);
-		for (const selection of scope.selections) for (const pod of namespace.pods) leave(selection, pod);
+		for (const selection of scope.selections) for (const pod of namespace.pods.values()) leave(selection, pod);
 	};
 
 	const scopeKey = (namespace: string | Selector): string =>
@@ -133,26 +139,23 @@ export const createSelections = (needs: SelectionsNeeds): Selections => {
 				return known;
 			}
 			const scope = scopeOf(wanted.namespace);
-			const alone: Selection[] = [];
 			const selection: Selection = {
 				key,
 				scope,
 				selector: wanted.pods,
 				local: wanted.local,
 				pods: new Set(),
-				alone,
 				policies: new Set(),
 				addresses: undefined,
 				namedPorts: new Map(),
 				users: 1,
 			};
-			alone.push(selection);
 			selections.set(key, selection);
 			scope.selections.add(selection);
 			(wanted.local ? scope.localIndex : scope.index).add(selection, wanted.pods);
 			for (const namespace of scope.namespaces) {
 				if (wanted.local && namespace.localPods === 0) continue;
-				for (const pod of namespace.pods) if (takes(selection, pod)) join(selection, pod);
+				for (const pod of namespace.pods.values()) if (takes(selection, pod)) join(selection, pod);
 			}
 			return selection;
 		},

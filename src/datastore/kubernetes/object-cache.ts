@@ -4,6 +4,7 @@ import { isBgpAnnotation } from '../../api/node-bgp.ts';
 import { type Kind, keyOf, type ManxObject } from '../../api/objects.ts';
 import { validate } from '../../api/validate.ts';
 import type { Change, Refusal } from '../datastore.ts';
+import { createDigests } from './digests.ts';
 import { objectPath, type Resource } from './resources.ts';
 import { createSharing, shareParts } from './sharing.ts';
 
@@ -62,7 +63,7 @@ export const createObjectCache = (first: Resource, onRefused: (refusal: Refusal)
 	 * Digests of what was told last. Whoever takes the changes keeps the objects, in whatever shape suits: a node knows all
 	 * pods of a large cluster, and need not twice.
 	 */
-	const known = new Map<string, number>();
+	const known = createDigests();
 	const refused = new Map<string, Refusal>();
 	const share = createSharing();
 
@@ -119,7 +120,7 @@ export const createObjectCache = (first: Resource, onRefused: (refusal: Refusal)
 		use: (next) => {
 			resource = next;
 		},
-		size: () => known.size,
+		size: known.size,
 		refusals: () => refused.values(),
 	};
 };

@@ -37,6 +37,6 @@ export const shareParts = (object: ManxObject, share: Sharing): ManxObject => {
 			creationTimestamp: share(creationTimestamp),
 		},
 		spec: share(spec),
-		status,
+		status: { ...status, phase: share(status.phase) },
 	};
 };
