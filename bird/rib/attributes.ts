@@ -34,7 +34,9 @@ const compact = (attributes: PathAttributes): PathAttributes => {
 		origin: attributes.origin,
 		asPath: compactPath(attributes.asPath),
 	};
-	for (const [name, value] of Object.entries(attributes)) {
+	const from: Readonly<Record<string, unknown>> = attributes;
+	for (const name in from) {
+		const value = from[name];
 		if (value !== undefined && !(name in copy)) copy[name] = value;
 	}
 	return copy;

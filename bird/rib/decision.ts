@@ -33,7 +33,7 @@ export type DecisionProcess = {
 
 export type Decide = (paths: readonly Path[]) => Decision | undefined;
 
-/** What the steps compare, worked out once per attributes object. */
+/** What the steps compare where there are several paths, worked out once per attributes object. */
 type Facts = {
 	readonly localPref: number;
 	readonly pathLength: number;
@@ -41,10 +41,6 @@ type Facts = {
 	/** AS the path entered from: MEDs compare within one only; our own for paths born in our AS (§9.1.2.2 c). */
 	readonly neighbourAS: number;
 	readonly med: number;
-	/** How often our AS is in AS_PATH (§9.1.2). */
-	readonly ownAS: number;
-	/** Our identifier in ORIGINATOR_ID or our cluster in CLUSTER_LIST. */
-	readonly loop: boolean;
 	readonly clusterLength: number;
 };
 
@@ -122,10 +118,6 @@ export const createDecision = ({
 			origin: originRank[attributes.origin],
 			neighbourAS: neighbourOf(asPath, asNumber),
 			med: attributes.med ?? 0,
-			ownAS: asPath.reduce((count, segment) => count + segment.asNumbers.filter((n) => n === asNumber).length, 0),
-			loop:
-				(attributes.originatorId !== undefined && attributes.originatorId === routerId) ||
-				(clusterId !== undefined && attributes.clusterList?.includes(clusterId) === true),
 			clusterLength: attributes.clusterList?.length ?? 0,
 		};
 		factsByAttributes.set(attributes, facts);
@@ -144,12 +136,22 @@ export const createDecision = ({
 	const metric = (path: Path): number | undefined =>
 		path.attributes.nextHop === undefined ? undefined : metricOf(path.attributes.nextHop);
 
+	/** How often our AS is in AS_PATH (§9.1.2). */
+	const ownCount = ({ asPath }: PathAttributes): number => {
+		let count = 0;
+		for (const { asNumbers } of asPath) for (const one of asNumbers) if (one === asNumber) count++;
+		return count;
+	};
+	/** Our identifier in ORIGINATOR_ID or our cluster in CLUSTER_LIST. */
+	const loops = ({ originatorId, clusterList }: PathAttributes): boolean =>
+		(originatorId !== undefined && originatorId === routerId) ||
+		(clusterId !== undefined && clusterList?.includes(clusterId) === true);
+
 	/** Why a path cannot be used at all. */
 	const unusable = (path: Path): string | undefined => {
 		if (path.source.kind === 'local') return undefined;
-		const { loop, ownAS } = factsOf(path.attributes);
-		if (loop) return 'it began with us or went through our cluster';
-		if (ownAS > (path.source.allowOwnAS ?? 0)) return `our AS ${asNumber} is in its path`;
+		if (loops(path.attributes)) return 'it began with us or went through our cluster';
+		if (ownCount(path.attributes) > (path.source.allowOwnAS ?? 0)) return `our AS ${asNumber} is in its path`;
 		return metric(path) === undefined ? `next hop ${path.attributes.nextHop} cannot be reached` : undefined;
 	};
 	const usable = (path: Path): boolean => unusable(path) === undefined;

@@ -1,4 +1,5 @@
 import { familyOf } from '../../src/net/ip.ts';
+import { createPrefixMap } from '../../src/net/prefix-map.ts';
 import type { Decision, Path, RibFamily } from './types.ts';
 
 /**
@@ -46,7 +47,7 @@ export const isEmpty = ({ paths, decision, delivered }: Entry): boolean =>
 
 /** `isHeld`: somebody has something under its number. */
 export const createEntries = (isHeld: (entry: Entry) => boolean): Entries => {
-	const byPrefix = new Map<string, Entry>();
+	const byPrefix = createPrefixMap<Entry>();
 	const byId: (Entry | undefined)[] = [];
 	let free: number[] = [];
 	let retired: Entry[] = [];
@@ -68,7 +69,7 @@ export const createEntries = (isHeld: (entry: Entry) => boolean): Entries => {
 		}
 		retired = kept;
 		sweepAt = 2 * retired.length + FIRST_SWEEP;
-		if (byPrefix.size > 0) return;
+		if (byPrefix.size() > 0) return;
 		byId.length = 0;
 		free = [];
 	};
@@ -92,7 +93,7 @@ export const createEntries = (isHeld: (entry: Entry) => boolean): Entries => {
 		},
 		find: (prefix) => byPrefix.get(prefix),
 		byId: (id) => byId[id],
-		size: () => byPrefix.size - retired.length,
+		size: () => byPrefix.size() - retired.length,
 		all: function* () {
 			for (const entry of byPrefix.values()) if (!isEmpty(entry)) yield entry;
 		},

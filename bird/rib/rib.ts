@@ -1,7 +1,7 @@
 import type { PathAttributes } from 'bgp-js-lite';
 import { withCommunities } from '../policy/communities.ts';
 import { asksForInterface, createFilters, sameFilter } from '../policy/filters.ts';
-import { type AdjRibIn, createAdjRibIn } from './adj-rib-in.ts';
+import { createAdjRibIn } from './adj-rib-in.ts';
 import { type AdjRibOut, createAdjRibOut } from './adj-rib-out.ts';
 import { createAdjRibOutPaths } from './adj-rib-out-paths.ts';
 import { createInterner } from './attributes.ts';
@@ -9,10 +9,11 @@ import { createAudiences } from './audiences.ts';
 import { createDecision } from './decision.ts';
 import { type Entry, noPaths } from './entries.ts';
 import { createExporters, type Exporter } from './export.ts';
-import { createJudgeImport, importAnswer, type JudgeImport } from './imports.ts';
+import { createJudgeImport, type JudgeImport } from './imports.ts';
 import { createLocRib } from './loc-rib.ts';
 import { createPathIds } from './path-ids.ts';
-import type { Decision, Path, PathSource, Rib, RibPeer } from './types.ts';
+import type { Path, PathSource, Rib, RibPeer } from './types.ts';
+import { createViews, type PeerView } from './views.ts';
 
 /**
  * The RIBs of one speaker (RFC 4271 §3.2), pure: what comes in marks prefixes, and whoever takes something out first
@@ -35,9 +36,8 @@ export type RibOptions = {
 	readonly pulse?: () => void;
 };
 
-type Peer = {
+type Peer = PeerView & {
 	state: RibPeer;
-	readonly in: AdjRibIn;
 	judge: JudgeImport;
 	out: AdjRibOut;
 	/** Its session came up since its paths were last marked stale. */
@@ -332,67 +332,6 @@ export const createRib = ({ asNumber, maximumPaths, routerId, clusterId, pulse }
 		},
 		resend: (name, family) => peers.get(name)?.out.resend(family),
 
-		adjRibIn: (name) =>
-			[...(peers.get(name)?.in.received.entries() ?? [])].map(([{ prefix }, , path]) => ({ prefix, ...path })),
-		adjRibOut: (name) => new Map(peers.get(name)?.out.sent()),
-		locRib: () => {
-			decide();
-			const table = new Map<string, Decision>();
-			for (const { prefix, decision } of entries.all()) if (decision !== undefined) table.set(prefix, decision);
-			return table;
-		},
-		prefixes: function* () {
-			for (const { prefix } of entries.all()) yield prefix;
-		},
-		size: () => {
-			const sizes = { 4: 0, 6: 0 };
-			for (const { family } of entries.all()) sizes[family]++;
-			return sizes;
-		},
-		rejected: () => [...peers.values()].flatMap((peer) => [...peer.in.rejected()]),
-		explain: (prefix) => {
-			decide();
-			const entry = entries.find(prefix);
-			if (entry === undefined) return [];
-			const verdicts = decision.why(entry.paths);
-			return entry.paths.map((path) => ({
-				path: { prefix, ...path },
-				...(verdicts.get(path) ?? { use: 'none', reason: '' }),
-			}));
-		},
-		policyOf: (prefix) => {
-			decide();
-			const entry = entries.of(prefix);
-			const { family } = entry;
-			const best = entry.decision?.best;
-			const listed = [...peers.values()].filter(({ state }) => state.families.size > 0);
-			const answer = {
-				imports: listed.flatMap(({ in: { received }, judge, state }) =>
-					[...received.of(entry)].map((path) => ({
-						peer: state.source.peer,
-						path: { prefix, ...path },
-						...importAnswer(judge(path, prefix, family)),
-					})),
-				),
-				exports: listed.map(({ state }) => {
-					const exporter = exporters.exporterOf(state);
-					const told = best && exporter.attributes(best, entry);
-					const why = best && exporter.why(best, entry);
-					const peer = { peer: state.source.peer };
-					return { ...peer, ...(why ?? { accept: false, reason: 'no path to it is used' }), ...(told && { told }) };
-				}),
-			};
-			entries.retire(entry);
-			return answer;
-		},
-		counts: (name) => {
-			const peer = peers.get(name);
-			const byFamily = { 4: peer?.in.received.size(4) ?? 0, 6: peer?.in.received.size(6) ?? 0 };
-			return {
-				received: byFamily[4] + byFamily[6],
-				receivedByFamily: byFamily,
-				advertised: peer?.out.size() ?? 0,
-			};
-		},
+		...createViews({ peers, entries, decision, decide, exporterOf: exporters.exporterOf }),
 	};
 };

@@ -1,3 +1,5 @@
+import { createPrefixMap, type PrefixMap } from '../net/prefix-map.ts';
+
 /**
  * Wanted against actual for one kind of object, and what is left to do; pure. Work is proportional to what changes:
  * every call looks at the keys it names and at no others (`replace` and `load` name all).
@@ -20,15 +22,17 @@ export type Delta<V extends B, B = V> = {
 	readonly beginLoad: () => void;
 	/** Everything the kernel has. Returns the keys that were believed otherwise (all unknown ones at the first load). */
 	readonly load: (read: ReadonlyMap<string, B>) => readonly string[];
-	/** All that is to be written or deleted, in the order it became so. */
-	readonly open: () => readonly Cell<B>[];
+	/** All that is to be written, or deleted, in the order it became so. */
+	readonly open: (what: Todo) => readonly Cell<B>[];
 	/** What is to be done about it now. */
-	readonly todo: (cell: Cell<B>) => 'write' | 'delete' | undefined;
+	readonly todo: (cell: Cell<B>) => Todo | undefined;
 	readonly differs: (key: string) => boolean;
 	readonly pending: () => number;
 	/** Whether an actual object bears the tag. */
 	readonly tagged: (tag: string) => boolean;
 };
+
+export type Todo = 'write' | 'delete';
 
 /** One key: its own object, so that it is looked up once. */
 export type Cell<B> = {
@@ -57,14 +61,14 @@ const noKeys: ReadonlySet<string> = new Set();
 
 /** The part of the cells as a map. */
 const viewOf = <B>(
-	cells: ReadonlyMap<string, Cell<B>>,
+	cells: Pick<PrefixMap<Cell<B>>, 'get' | 'values'>,
 	part: 'wanted' | 'actual',
 	size: () => number,
 ): ReadonlyMap<string, B> => {
 	function* entries(): Generator<[string, B], undefined> {
-		for (const [key, cell] of cells) {
+		for (const cell of cells.values()) {
 			const value = cell[part];
-			if (value !== undefined) yield [key, value];
+			if (value !== undefined) yield [cell.key, value];
 		}
 	}
 	function* map<T>(of: (entry: [string, B]) => T): Generator<T, undefined> {
@@ -118,7 +122,7 @@ const createTags = <B>(tagsOf: DeltaOptions<B>['tagsOf']) => {
 
 export const createDelta = <V extends B, B = V>(options: DeltaOptions<V, B>): Delta<V, B> => {
 	const { keyOf, equal, onlyWanted = false } = options;
-	const cells = new Map<string, OwnCell<B>>();
+	const cells = createPrefixMap<OwnCell<B>>();
 	/** Found in the kernel and not ours (onlyWanted). */
 	const strangers = new Map<string, B>();
 	const tags = createTags(options.tagsOf);
@@ -184,7 +188,7 @@ export const createDelta = <V extends B, B = V>(options: DeltaOptions<V, B>): De
 		const cell = cells.get(key);
 		if (cell?.wanted !== undefined) note(cell, undefined, cell.actual);
 	};
-	const todo = ({ wanted, actual }: Cell<B>): 'write' | 'delete' | undefined => {
+	const todo = ({ wanted, actual }: Cell<B>): Todo | undefined => {
 		if (wanted === actual) return undefined;
 		if (wanted !== undefined) return 'write';
 		return sweeping ? 'delete' : undefined;
@@ -194,14 +198,17 @@ export const createDelta = <V extends B, B = V>(options: DeltaOptions<V, B>): De
 	return {
 		wanted: viewOf(cells, 'wanted', () => counts.wanted),
 		actual,
-		open: () => {
+		open: (what) => {
+			if (what === 'delete' && counts.unwanted === 0) return [];
 			const kept: OwnCell<B>[] = [];
+			const found: OwnCell<B>[] = [];
 			for (const cell of list) {
 				cell.listed = cell.wanted !== cell.actual && !cell.gone;
 				if (cell.listed) kept.push(cell);
+				if (cell.listed && todo(cell) === what) found.push(cell);
 			}
 			list = kept;
-			return kept.filter((cell) => todo(cell) !== undefined);
+			return found;
 		},
 		todo,
 		differs: (key) => {
@@ -217,7 +224,7 @@ export const createDelta = <V extends B, B = V>(options: DeltaOptions<V, B>): De
 				kept.add(keyOf(value));
 				put(keyOf(value), value);
 			}
-			for (const key of [...cells.keys()]) if (!kept.has(key)) remove(key);
+			for (const { key } of cells.values()) if (!kept.has(key)) remove(key);
 		},
 		sweep: (on) => {
 			sweeping = on;

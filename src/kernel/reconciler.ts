@@ -1,5 +1,5 @@
 import type { Logger } from '../logging.ts';
-import { type Cell, createDelta, type DeltaOptions } from './delta.ts';
+import { type Cell, createDelta, type DeltaOptions, type Todo } from './delta.ts';
 import type { Applied, KernelError, Reconciler } from './kernel.ts';
 
 /**
@@ -90,7 +90,7 @@ export const createReconciler = <V extends B, B = V>(
 
 	const carryOut = async (
 		cells: readonly Cell<B>[],
-		what: 'write' | 'delete',
+		what: Todo,
 		done: string[],
 		failed: Map<string, KernelError>,
 	): Promise<void> => {
@@ -126,7 +126,8 @@ export const createReconciler = <V extends B, B = V>(
 			const error = await load();
 			if (!Array.isArray(error)) {
 				// Blind writes could hit what is not ours: nothing is done until the kernel can be read.
-				for (const { key } of delta.open()) failed.set(key, error as KernelError);
+				const open = [...delta.open('write'), ...delta.open('delete')];
+				for (const { key } of open) failed.set(key, error as KernelError);
 				return { written, deleted, failed };
 			}
 		}
@@ -135,13 +136,12 @@ export const createReconciler = <V extends B, B = V>(
 		const { first } = resource;
 		const early: Cell<B>[] = [];
 		const late: Cell<B>[] = [];
-		for (const cell of delta.open()) {
-			if (cell.wanted === undefined) continue;
-			if (first === undefined || first(cell.wanted)) early.push(cell);
+		for (const cell of delta.open('write')) {
+			if (first === undefined || first(cell.wanted as B)) early.push(cell);
 			else late.push(cell);
 		}
 		for (const cells of [early, late]) await carryOut(cells, 'write', written, failed);
-		await carryOut(delta.open(), 'delete', deleted, failed);
+		await carryOut(delta.open('delete'), 'delete', deleted, failed);
 		return { written, deleted, failed };
 	};
 

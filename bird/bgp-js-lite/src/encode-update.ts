@@ -50,6 +50,22 @@ const setU16 = (buffer: Uint8Array, at: number, value: number): void => {
 	buffer[at + 1] = value;
 };
 
+/** Many small messages share a buffer: each of their own would cost more than all else about them. */
+const POOL = 65_536;
+let pool = new Uint8Array(0);
+let pooled = 0;
+const copyOf = (bytes: Uint8Array, length: number): Uint8Array => {
+	if (length > POOL / 16) return bytes.slice(0, length);
+	if (pool.length - pooled < length) {
+		pool = new Uint8Array(POOL);
+		pooled = 0;
+	}
+	const copy = pool.subarray(pooled, pooled + length);
+	copy.set(bytes.subarray(0, length));
+	pooled += length;
+	return copy;
+};
+
 /** Messages are put together here and copied out: most are far shorter than they may be. */
 let scratch = new Uint8Array(0);
 const roomFor = (length: number): Uint8Array => {
@@ -132,7 +148,7 @@ export const encodeUpdates = (update: UpdateToEncode, options: CodecOptions): Ui
 		}
 		setU16(buffer, attributesAt - 2, attributesEnd - attributesAt);
 		writeHeader(buffer, at, MESSAGE_TYPE.UPDATE);
-		messages.push(buffer.slice(0, at));
+		messages.push(copyOf(buffer, at));
 	}
 	return messages;
 };

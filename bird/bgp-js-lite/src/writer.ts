@@ -19,7 +19,10 @@ const check = (value: number, bits: 8 | 16 | 32): number => {
 	return value;
 };
 
-export const createWriter = (capacity = 128): Writer => {
+/** V8 keeps arrays of up to 64 bytes on its own heap, which is far cheaper; most of what is written is no longer. */
+const SMALL = 64;
+
+export const createWriter = (capacity = SMALL): Writer => {
 	let buffer = new Uint8Array(capacity);
 	let end = 0;
 	/** Makes room, moves the end, returns where to write. `buffer` may be another one after it. */
