@@ -15,4 +15,6 @@ export type Attachment = {
 	readonly hostInterface: string;
 	/** Lower case, of the pod's end. */
 	readonly mac: string;
+	/** The bandwidth plugin, next in the list, makes an ingress qdisc at the veth, and fails where there is one. */
+	readonly shaped?: true;
 };

@@ -2,7 +2,7 @@ import { type CniError, cniCodes, cniError, latestVersion } from './errors.ts';
 
 /**
  * The two inputs of a CNI plugin, validated: network configuration (stdin) and environment. Pure.
- * `runtimeConfig` (portMappings, bandwidth) is left to the standard plugins that follow in the conflist.
+ * What `runtimeConfig` asks for (portMappings, bandwidth) is done by the standard plugins that follow in the conflist.
  */
 
 export const supportedVersions = ['0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const;
@@ -15,6 +15,8 @@ export type Netconf = {
 	/** Name of the network. */
 	readonly name: string;
 	readonly dns: object;
+	/** Of what the pod sends: the `bandwidth` plugin does it, with an ingress qdisc at the host's end. */
+	readonly shaped?: true;
 	/** As the runtime cached it; absent on a first ADD. */
 	readonly prevResult?: Record<string, unknown>;
 	/** GC: the attachments that must stay (`cni.dev/valid-attachments`). */
@@ -101,11 +103,16 @@ export const parseNetconf = (stdin: string, command: Command): Result<Netconf> =
 			cniVersion,
 			name: conf.name,
 			dns: isObject(conf.dns) ? conf.dns : {},
+			...(isShaped(conf.runtimeConfig) && { shaped: true }),
 			...(isObject(conf.prevResult) && { prevResult: conf.prevResult }),
 			...(valid !== undefined && { validAttachments: valid }),
 		},
 	};
 };
+
+/** `egressRate`, in bits a second: https://www.cni.dev/plugins/current/meta/bandwidth */
+const isShaped = (runtimeConfig: unknown): boolean =>
+	isObject(runtimeConfig) && isObject(runtimeConfig.bandwidth) && Number(runtimeConfig.bandwidth.egressRate ?? 0) > 0;
 
 const isAttachmentList = (value: unknown): value is AttachmentId[] =>
 	Array.isArray(value) &&

@@ -89,6 +89,7 @@ export const createCni = ({ deps }: { readonly deps: CniDeps }): Cni => {
 			addresses: allocation.addresses,
 			hostInterface: hostInterfaceOf(containerID, ifname),
 			mac: podMac(containerID, ifname),
+			...(netconf.shaped && { shaped: true }),
 		};
 		const mtu = existing !== undefined && existing.mtu > 0 ? existing.mtu : deps.mtu();
 		let reached = false;

@@ -184,7 +184,7 @@ export const wirePod = async (
 		if (error !== undefined) return { stage: 'create', error: error.message };
 	}
 	// Refused, a rule does the same: the dataplane sees to it before the pod is let in (dataplane/source-guard.ts).
-	deps.kernel.setIngressFilter(sourceFilterOf(attachment));
+	if (!attachment.shaped) deps.kernel.setIngressFilter(sourceFilterOf(attachment));
 	const failure =
 		deps.sysctlsIn(undefined).writeAll(hostSysctls(hostInterface, families)) ??
 		(await deps.kernel.setLink(hostInterface, { up: true, ...(existing && { alias, mtu, lladdr: hostMac }) }));

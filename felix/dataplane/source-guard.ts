@@ -5,8 +5,8 @@ import { sourceFilterOf } from '../render/source-filter.ts';
 
 /**
  * Each pod sends from its own addresses only: a filter at its veth says so. While a single one is not in force (the
- * kernel cannot do it, somebody has another kind of qdisc there), a rule of the raw table says it for all of them, which
- * costs every packet more. A filter goes with its veth and never before.
+ * kernel cannot do it, somebody has another kind of qdisc there, the pod's bandwidth is limited), a rule of the raw table
+ * says it for all of them, which costs every packet more. A filter goes with its veth and never before.
  */
 export type SourceGuard = {
 	readonly protect: (attachment: Attachment) => void;
@@ -23,6 +23,8 @@ export type SourceGuard = {
 export const createSourceGuard = (kernel: Pick<Kernel, 'ingressFilters'>, log: Logger): SourceGuard => {
 	const filters = kernel.ingressFilters('manx');
 	const protectedBy = new Map<string, Attachment>();
+	/** Pods whose veth is left to the bandwidth plugin. */
+	const shaped = new Set<string>();
 	/** Not tried again in a hurry: what they lack, a rule does. */
 	let refused: ReadonlySet<string> = new Set();
 	let told = '';
@@ -33,13 +35,14 @@ export const createSourceGuard = (kernel: Pick<Kernel, 'ingressFilters'>, log: L
 		protect: (attachment) => {
 			if (protectedBy.get(attachment.hostInterface) === attachment) return;
 			protectedBy.set(attachment.hostInterface, attachment);
-			filters.set(sourceFilterOf(attachment));
+			if (attachment.shaped) shaped.add(attachment.hostInterface);
+			else filters.set(sourceFilterOf(attachment));
 		},
 		release: (hostInterface) => {
-			if (protectedBy.delete(hostInterface)) filters.delete(hostInterface);
+			if (protectedBy.delete(hostInterface) && !shaped.delete(hostInterface)) filters.delete(hostInterface);
 		},
 		apply: async () => {
-			if (filters.pending() === 0) return true;
+			if (filters.pending() === 0) return shaped.size === 0;
 			const { failed } = await filters.apply();
 			refused = new Set(failed.keys());
 			const reason = failed.values().next().value?.message ?? '';
@@ -47,7 +50,7 @@ export const createSourceGuard = (kernel: Pick<Kernel, 'ingressFilters'>, log: L
 				log.warn({ count: failed.size }, `${reason} Sources are checked by a rule of the raw table instead.`);
 			}
 			told = reason;
-			return failed.size === 0;
+			return failed.size + shaped.size === 0;
 		},
 		compare: async () => (await filters.resync()).map(text),
 		missing: () => {

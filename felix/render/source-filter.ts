@@ -21,7 +21,8 @@ const protocolOf = 0xfffff000;
 const etherTypes = { ip: 0x0800, ipv6: 0x86dd, arp: 0x0806 } as const;
 /** Offsets of the source addresses, behind 14 bytes of Ethernet. */
 const source = { 4: 14 + 12, 6: 14 + 8 } as const;
-const pass = 0;
+/** TC_ACT_UNSPEC: on to the filters of others, if there are any. */
+const pass = 0xffffffff;
 const drop = 2;
 
 type Instruction = readonly [code: number, jt: number, jf: number, k: number];

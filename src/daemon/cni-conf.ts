@@ -37,7 +37,8 @@ export const conflistText = (runDir: string): string => {
 		cniVersions: versionsOf(runDir),
 		name: 'manx',
 		plugins: [
-			{ type: 'manx', runDir },
+			// The bandwidth is the last one's work; ours makes room for it (Attachment.shaped).
+			{ type: 'manx', runDir, capabilities: { bandwidth: true } },
 			{ type: 'portmap', capabilities: { portMappings: true } },
 			{ type: 'bandwidth', capabilities: { bandwidth: true } },
 		],

@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { LastKnown } from '../../felix/calc/types.ts';
 import { buildShim } from '../../felix/cni/build-shim.ts';
 import { hostInterfaceOf, hostMac, podMac } from '../../felix/cni/wiring.ts';
+import { findProgram } from '../../src/lab/system-packages.ts';
 import { createNode, ip, type NodeHarness, nodeAddresses, type Outcome, shimDirectory } from './cni-harness.ts';
 
 const shim = join(shimDirectory(), 'manx');
@@ -104,6 +105,29 @@ describe('ADD', () => {
 		assert.match(nodeRoutes(), new RegExp(`^fd00:1::1 dev ${host} proto 173 src 2001:db8::11 metric 173`, 'm'));
 		assert.deepEqual(records(), ['a:eth0.json']);
 		assert.deepEqual(node.cni().attachments()[0]?.podName, 'a');
+	});
+
+	test('leaves the veth of a pod of limited bandwidth to the plugin for that', async () => {
+		const qdiscs = (id: string): string =>
+			execFileSync('tc', ['-n', node.netns, 'qdisc', 'show', 'dev', hostInterfaceOf(id, 'eth0')], { encoding: 'utf8' });
+		await addPod('free');
+		assert.match(qdiscs('free'), /ingress/);
+
+		const path = node.addPodNetns('slow');
+		const limits = { ingressRate: 8_000_000, ingressBurst: 80_000, egressRate: 8_000_000, egressBurst: 80_000 };
+		const conf = { runtimeConfig: { bandwidth: limits } };
+		const prevResult = resultOf(await node.call('ADD', { id: 'slow', netns: path, cniVersion: '1.0.0', conf }));
+		assert.doesNotMatch(qdiscs('slow'), /ingress/);
+		const input = JSON.stringify({ cniVersion: '1.0.0', name: 'manx', type: 'bandwidth', ...conf, prevResult });
+		const plugin = findProgram('bandwidth') ?? '';
+		const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'slow', CNI_NETNS: path, CNI_IFNAME: 'eth0', CNI_PATH: '/' };
+		const chained = execFileSync('nsenter', [`--net=/run/netns/${node.netns}`, plugin], {
+			input,
+			env,
+			encoding: 'utf8',
+		});
+		assert.deepEqual(JSON.parse(chained).ips, prevResult.ips);
+		assert.match(qdiscs('slow'), /ingress/);
 	});
 
 	test('again for the same container gives the same result, and repairs', async () => {

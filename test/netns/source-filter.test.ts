@@ -119,6 +119,29 @@ test('a filter that is there is recognised and left alone; one that is taken awa
 	assert.deepEqual(await guard.compare(), []);
 });
 
+test('a pod of limited bandwidth has no filter of ours, and the rule is wanted while it is there', async () => {
+	const guard = createSourceGuard(node.kernel(), node.log);
+	guard.protect({ ...attachment, shaped: true });
+	assert.equal(await guard.apply(), false);
+	assert.deepEqual([guard.pending(), guard.missing()], [0, []]);
+	guard.release(dev);
+	assert.equal(await guard.apply(), true);
+});
+
+test('filters of others come after ours', async () => {
+	assert.equal(node.kernel().setIngressFilter(sourceFilterOf(attachment)), undefined);
+	const dropAll = `filter add dev ${dev} parent ffff: pref 9 protocol all bpf da bytecode`;
+	node.exec('tc', ...dropAll.split(' '), '1,6 0 0 2');
+	const dropped = (): number =>
+		Number(/dropped (\d+)/.exec(node.exec('tc', '-s', 'qdisc', 'show', 'dev', dev, 'ingress'))?.[1]);
+	const before = dropped();
+	const packet = { source: '10.244.1.2', destination: '192.0.2.2', protocol: 'UDP', sourcePort: 1 } as const;
+	wire.send(encodePacket({ ...packet, destinationPort: 2, number: 7 }), 4);
+	await until(() => dropped() === before + 1, 'what ours let pass dropped by the next one');
+	node.exec('tc', 'filter', 'del', 'dev', dev, 'ingress', 'pref', '9');
+	assert.deepEqual(await cameIn(own), own);
+});
+
 test('what is found of an earlier run is known without being written again; a pod that left is not touched', async () => {
 	const later = node.kernel();
 	const guard = createSourceGuard(later, node.log);

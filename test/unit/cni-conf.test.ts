@@ -41,7 +41,7 @@ describe('what a container runtime is given', () => {
 	it('is a list of version 1.0.0 with manx before the chained plugins, and nothing else in the folder', () => {
 		createCniConf({ dir: conf, runDir, log }).write();
 		assert.equal(list().cniVersion, '1.0.0');
-		assert.deepEqual(list().plugins[0], { type: 'manx', runDir });
+		assert.deepEqual(list().plugins[0], { type: 'manx', runDir, capabilities: { bandwidth: true } });
 		assert.deepEqual(readdirSync(conf), [conflistName]);
 	});
 
