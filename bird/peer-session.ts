@@ -319,7 +319,11 @@ export const createPeerSession = (
 		},
 		restart: (reason) => {
 			const { shutdown: down } = config;
-			if (down === undefined) connections.stop({ type: 'TcpConnectionFails', reason });
+			// Without graceful restart the peer loses our routes either way: at least it hears why (RFC 4486 §4).
+			const told = negotiated !== undefined && negotiated.gracefulRestart === undefined;
+			const why = cease(CEASE.otherConfigurationChange);
+			if (told && down === undefined) connections.stop({ type: 'ManualStop', notification: why, reason });
+			else if (down === undefined) connections.stop({ type: 'TcpConnectionFails', reason });
 			else hold(shutdown(down));
 			connections = newConnections();
 			if (down === undefined && (heldFor === undefined || wasShutdown)) start();

@@ -1,6 +1,6 @@
-import { Socket, type SocketConstructorOpts } from 'node:net';
+import { createServer, Socket, type SocketConstructorOpts } from 'node:net';
 import { createFramer, describeNotification, encodeMessage, type OpenMessage } from 'bgp-js-lite';
-import { openDialSocket } from '../../bird/transport/socket.ts';
+import { openDialSocket, openListenSocket } from '../../bird/transport/socket.ts';
 import { inNetns } from '../../src/kernel/netns.ts';
 import { until } from '../interop/harness.ts';
 
@@ -56,15 +56,8 @@ export const openOf = (asNumber: number, bgpIdentifier: string, extra: Partial<O
 		...extra,
 	});
 
-/** Not yet connected: what is written waits. */
-export const dialPeer = ({ netns, from, to, port = 179, onFrame, deaf = false }: Dial): WirePeer => {
-	const open = (): number => {
-		const opened = openDialSocket(to, {});
-		if (!opened.ok) throw new Error(`no socket: errno ${opened.code}`);
-		return opened.fd;
-	};
-	const fd = netns === undefined ? open() : inNetns(`/run/netns/${netns}`, open);
-	const socket = new Socket({ fd, manualStart: true } as SocketConstructorOpts);
+/** What comes by a socket, whoever opened it. */
+const onSocket = (socket: Socket, { onFrame, deaf = false }: Pick<Dial, 'onFrame' | 'deaf'> = {}): WirePeer => {
 	const framer = createFramer(65535);
 	const frames: Frame[] = [];
 	let keepalives = 0;
@@ -89,7 +82,6 @@ export const dialPeer = ({ netns, from, to, port = 179, onFrame, deaf = false }:
 			}
 		});
 	}
-	socket.connect({ host: to, port, localAddress: from });
 	return {
 		socket,
 		frames,
@@ -101,6 +93,42 @@ export const dialPeer = ({ netns, from, to, port = 179, onFrame, deaf = false }:
 		},
 		end: () => socket.destroy(),
 	};
+};
+
+export type WireListener = {
+	/** Connections that came, in order. */
+	readonly peers: readonly WirePeer[];
+	readonly close: () => void;
+};
+
+/** Takes connections at an address and port 179 of a namespace. */
+export const listenPeer = (netns: string, address: string): WireListener => {
+	const opened = inNetns(`/run/netns/${netns}`, () => openListenSocket(address, 179));
+	if (!opened.ok) throw new Error(`no listening socket: errno ${opened.code}`);
+	const peers: WirePeer[] = [];
+	const server = createServer((socket) => peers.push(onSocket(socket)));
+	server.listen({ fd: opened.fd });
+	return {
+		peers,
+		close: () => {
+			server.close();
+			for (const peer of peers) peer.end();
+		},
+	};
+};
+
+/** Not yet connected: what is written waits. */
+export const dialPeer = ({ netns, from, to, port = 179, onFrame, deaf = false }: Dial): WirePeer => {
+	const open = (): number => {
+		const opened = openDialSocket(to, {});
+		if (!opened.ok) throw new Error(`no socket: errno ${opened.code}`);
+		return opened.fd;
+	};
+	const fd = netns === undefined ? open() : inNetns(`/run/netns/${netns}`, open);
+	const socket = new Socket({ fd, manualStart: true } as SocketConstructorOpts);
+	const peer = onSocket(socket, { deaf, ...(onFrame && { onFrame }) });
+	socket.connect({ host: to, port, localAddress: from });
+	return peer;
 };
 
 /** Says OPEN and KEEPALIVE, and waits for those of the other side. */
