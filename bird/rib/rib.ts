@@ -49,7 +49,11 @@ const localSource: PathSource = { peer: 'local', kind: 'local', bgpIdentifier: '
 const localAttributes: PathAttributes = { origin: 'igp', asPath: [] };
 
 const sameSource = (a: PathSource, b: PathSource): boolean =>
-	a.kind === b.kind && a.bgpIdentifier === b.bgpIdentifier && a.peerAddress === b.peerAddress && a.client === b.client;
+	a.kind === b.kind &&
+	a.bgpIdentifier === b.bgpIdentifier &&
+	a.peerAddress === b.peerAddress &&
+	a.client === b.client &&
+	a.allowOwnAS === b.allowOwnAS;
 
 const sameList = (a: readonly string[], b: readonly string[]): boolean =>
 	a.length === b.length && a.every((one, i) => one === b[i]);

@@ -71,6 +71,18 @@ describe('AS numbers', () => {
 		});
 	}
 
+	it('own AS allowed and not any more, while the session lives', async () => {
+		const [a] = await between({}, {});
+		tell(a, { asPath: pathOf(65002, 64512) });
+		assert.equal(await refusedBy(a), true);
+		const allowed = (allowOwnAS: number): void =>
+			lab.speaker.update({ ...lab.config, peers: [peerConfig(2, { allowOwnAS }), peerConfig(3)] });
+		allowed(1);
+		await until('it is taken', () => lab.kernel.has(prefix));
+		allowed(0);
+		await until('it is a loop again', () => !lab.kernel.has(prefix));
+	});
+
 	it('AS override: the peer’s own AS in the path is replaced by ours, else it is not told', async () => {
 		const [a, b] = await between({}, { asOverride: true });
 		tell(a, { asPath: pathOf(65002, 65003, 65003) });
