@@ -75,8 +75,10 @@ describe('AS numbers', () => {
 		const [a] = await between({}, {});
 		tell(a, { asPath: pathOf(65002, 64512) });
 		assert.equal(await refusedBy(a), true);
-		const allowed = (allowOwnAS: number): void =>
-			lab.speaker.update({ ...lab.config, peers: [peerConfig(2, { allowOwnAS }), peerConfig(3)] });
+		const allowed = (allowOwnAS: number): void => {
+			const peers = lab.config.peers.map((peer) => (peer.name === 'p2' ? { ...peer, allowOwnAS } : peer));
+			lab.speaker.update({ ...lab.config, peers });
+		};
 		allowed(1);
 		await until('it is taken', () => lab.kernel.has(prefix));
 		allowed(0);
