@@ -78,6 +78,27 @@ describe('policies through the daemons', { timeout: 300_000 }, () => {
 		assert.equal((await manx('n2', 'explain', 'default/nobody', 'default/p2:22')).code, 2);
 	});
 
+	it('judges a datagram in fragments once, by its port', async () => {
+		await put(policy('p1').replace('port: 5000', 'protocol: UDP, port: 5000'));
+		const counted = async (port: number): Promise<number[]> =>
+			(await explain('default/p1', `default/p2:${port}/UDP`)).map(({ directions }) => directions[0]?.packets ?? -1);
+		for (const port of [5001, 53]) {
+			const before = await counted(port);
+			for (const address of pod('p2').ips) {
+				await harness.inNetns(
+					pod('p1').netns,
+					'bash',
+					'-c',
+					`dd if=/dev/zero bs=5000 count=1 status=none >/dev/udp/${address}/${port}`,
+				);
+			}
+			await until(`one packet more for port ${port} in each family`, 30, async () => {
+				const now = await counted(port);
+				return now.every((packets, i) => packets === (before[i] ?? 0) + 1) || `${before} to ${now}`;
+			});
+		}
+	});
+
 	it('tells flows as they come, and those of late; only denied ones when asked', async () => {
 		const child = spawn(process.execPath, [main, 'flows', '--socket', socketOf('n2'), '-f', '-o', 'json']);
 		try {
