@@ -152,6 +152,10 @@ export const speakerPeersOf = (input: PeersInput): SpeakerPeers => {
 		const reflector = self.bgp.clusterId !== undefined;
 		const sameCluster = node?.bgp.clusterId !== undefined && node.bgp.clusterId === self.bgp.clusterId;
 		const client = of.plain.routeReflectorClient ?? (reflector && !external && !sameCluster);
+		// A reflector is on nobody's way (RFC 4456 §10): what it tells of other nodes leads to these, above all addresses of
+		// Services that only some nodes have endpoints of.
+		const auto = reflector && external ? ('keep' as const) : undefined;
+		const nextHop = { Auto: auto, Self: 'self' as const, Keep: 'keep' as const }[of.nextHopMode ?? 'Auto'];
 		return {
 			...common,
 			port: spec.peerPort || (node === undefined ? bgpPort : general.listenPort),
@@ -163,8 +167,7 @@ export const speakerPeersOf = (input: PeersInput): SpeakerPeers => {
 			...(client && { routeReflectorClient: true }),
 			...((of.importPolicy ?? silence) === 'Reject' && { rejectImport: true }),
 			...((of.exportPolicy ?? silence) === 'Reject' && { rejectExport: true }),
-			...(of.nextHopMode !== undefined &&
-				of.nextHopMode !== 'Auto' && { nextHop: of.nextHopMode === 'Self' ? ('self' as const) : ('keep' as const) }),
+			...(nextHop !== undefined && { nextHop }),
 			...of.filters,
 			...of.secret,
 			...(of.bfd && { bfd: of.bfd }),

@@ -104,9 +104,18 @@ describe('fields of BGPConfiguration', () => {
 		}).spec;
 		assert.deepEqual(prefixAdvertisements, [{ cidr: '10.244.0.0/16', communities: ['64512:1:2', '64512:3'] }]);
 	});
+	it('metrics of learnt routes, and who has routes to other nodes', () => {
+		const { routePriorities, programClusterRoutes } = configuration({
+			ipv4NormalRoutePriority: 1024,
+			programClusterRoutes: 'Disabled',
+		}).spec;
+		assert.deepEqual([routePriorities, programClusterRoutes], [{ ipv4: 1024 }, false]);
+		assert.equal(configuration({ programClusterRoutes: 'Enabled' }).spec.programClusterRoutes, true);
+	});
 	for (const [spec, words] of [
 		[{ prefixAdvertisements: [{ cidr: '10.0.0.0/8', communities: ['x'] }] }, /communities\[0\] 'x' is neither/],
 		[{ programClusterRoutes: 'EnabledIPIPOnly' }, /programClusterRoutes must be Enabled .*no encapsulation/],
+		[{ ipv4NormalRoutePriority: 0 }, /ipv4NormalRoutePriority must be 1 to 2147483646/],
 		[{ localWorkloadPeeringIPV4: '192.0.2.1' }, /does not apply: there is no BGP with workloads/],
 		[{ serviceClusterIPs: [{ cidr: '10.96.0.1/12' }] }, /serviceClusterIPs\[0\].cidr .*host bits/],
 		[{ logSeverityScreen: 'Loud' }, /logSeverityScreen/],
@@ -187,6 +196,20 @@ describe('the speaker of a node', () => {
 		assert.deepEqual([up?.routeReflectorClient, up?.exportLearnt], [undefined, false]);
 		const manual = { peers: [peer({ ...byLabel, reversePeering: 'Manual' }, 'rr')] };
 		assert.deepEqual(names(on('n1', reflectors, { ...mesh, ...manual })), []);
+	});
+
+	it('a reflector leads external peers to the nodes themselves', () => {
+		const tor = peer({ peerIP: '192.0.2.1', asNumber: 65001 }, 'tor');
+		const byItself = peer({ peerIP: '192.0.2.2', asNumber: 65001, nextHopMode: 'Self' }, 'tor2');
+		const nextHops = (name: string) => {
+			const { config } = on(name, reflectors, { peers: [peer(byLabel, 'rr'), tor, byItself] });
+			return Object.fromEntries((config?.peers ?? []).map((one) => [one.name, one.nextHop]));
+		};
+		assert.deepEqual(nextHops('n1'), {
+			...{ 'peer/rr/n2': undefined, 'peer/rr/n3': undefined },
+			...{ 'peer/tor': 'keep', 'peer/tor2': 'self' },
+		});
+		assert.deepEqual([nextHops('n2')['peer/tor'], nextHops('n2')['peer/tor2']], [undefined, 'self']);
 	});
 
 	it('reflectors of one cluster are no clients of each other', () => {
