@@ -77,6 +77,14 @@ export type ExplainDeps = {
 
 const families = [4, 6] as const;
 const few = 5;
+/** Where addresses of Services are taken from. */
+const privateRanges = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7'].flatMap(
+	(cidr) => parseCidr(cidr) ?? [],
+);
+const mayBeService = (address: string): boolean => {
+	const parsed = parseAddress(address);
+	return parsed !== undefined && privateRanges.some((cidr) => contains(cidr, parsed));
+};
 
 /** The route of the main table that the kernel takes, in the words of `ip route`. */
 export const routeText = (routes: readonly Route[], address: string): string => {
@@ -236,6 +244,9 @@ export const createExplain = (deps: ExplainDeps): ((query: ExplainQuery) => Prom
 			const route = ends.destination.place === 'this node' ? 'local: the node itself' : routeText(routes, to);
 			if (/^(none|blackhole)/.test(route))
 				notes.push(`no pod or host has ${to}, as far as routes tell: it gets nowhere`);
+			if (destination.info === undefined && /^(0\.0\.0\.0|::)\/0 /.test(route) && mayBeService(to)) {
+				notes.push(`if ${to} is the address of a Service, ask for a pod behind it: that is what policies see`);
+			}
 			if (packet.fromNode) notes.push('a node always reaches its own pods');
 			else if (from === to) notes.push('a pod always reaches itself');
 			let { allowed } = judged;

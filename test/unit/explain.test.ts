@@ -99,6 +99,13 @@ test('an address that no route leads to is said to get nowhere', async () => {
 	assert.match((await ask('x/a', 'fd00::77', { port: 9 }))[0]?.notes.join() ?? '', /has fd00::77.*it gets nowhere/);
 });
 
+test('what may be the address of a Service is not what policies see', async () => {
+	assert.match((await ask('x/a', '10.96.0.1', { port: 443 }))[0]?.notes.join() ?? '', /ask for a pod behind it/);
+	for (const address of ['198.51.100.7', '10.0.1.1']) {
+		assert.doesNotMatch((await ask('x/a', address, { port: 443 }))[0]?.notes.join() ?? '', /Service/);
+	}
+});
+
 test('questions that make no sense are answered by what to do', async () => {
 	const refusal = async (source: string, destination: string, more: Partial<ExplainQuery> = {}) => {
 		const result = await explain({ source, destination, protocol: 'TCP', ...more });
