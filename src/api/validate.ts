@@ -7,6 +7,7 @@ import { bgpPeer } from './bgp-peer.ts';
 import { absent, address, cidr, list, metadata, portNumber, protocol, selector, text } from './fields.ts';
 import type { Kind, ManxObject } from './objects.ts';
 import { keyOf } from './objects.ts';
+import { quickPod } from './quick-pod.ts';
 import { endpointSlice, endpoints, secret, service } from './service.ts';
 
 /**
@@ -52,7 +53,8 @@ const container = z.object({
 	ports: list(z.object({ name: text, containerPort: portNumber, protocol })),
 });
 
-const pod = z.object({
+/** What it makes of the usual pod, quick-pod.ts makes too. */
+export const podSchema = z.object({
 	kind: z.literal('Pod'),
 	metadata: metadata('namespaced'),
 	spec: z
@@ -177,7 +179,7 @@ const networkPolicy = z.object({
 
 const schemas = {
 	Node: { apiVersion: 'v1', schema: node },
-	Pod: { apiVersion: 'v1', schema: pod },
+	Pod: { apiVersion: 'v1', schema: podSchema },
 	Namespace: { apiVersion: 'v1', schema: namespace },
 	NetworkPolicy: { apiVersion: 'networking.k8s.io/v1', schema: networkPolicy },
 	BGPConfiguration: { apiVersion: 'manx.dev/v1', schema: bgpConfiguration },
@@ -249,6 +251,8 @@ export const validate = (raw: unknown): Validated => {
 	if (apiVersion !== entry.apiVersion && !('older' in entry && apiVersion === entry.older)) {
 		return refused('apiVersion', `is '${apiVersion}', but ${kind} is read as ${entry.apiVersion}`);
 	}
+	const quick = kind === 'Pod' ? quickPod(raw) : undefined;
+	if (quick !== undefined) return { type: 'object', object: quick };
 	const result = entry.schema.safeParse(raw);
 	if (!result.success) {
 		const issue = result.error.issues[0];

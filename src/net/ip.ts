@@ -191,8 +191,12 @@ export const formatCidr = (cidr: Cidr): string => `${formatAddress(cidr)}/${cidr
 
 /** Canonical text of an address text, or undefined. */
 export const canonicalAddress = (text: string): string | undefined => {
-	const address = parseAddress(text);
-	return address && formatAddress(address);
+	// An IPv4 address that can be read has one text only.
+	if (!text.includes(':')) return parseV4(text, 0) === undefined ? undefined : text;
+	const groups = parseV6Groups(text);
+	const canonical = groups && formatV6Groups(groups);
+	// The text that was given rather than another put together from pieces: many are kept.
+	return canonical === text ? text : canonical;
 };
 
 /** Canonical text of a prefix text, host bits cleared, or undefined. */
