@@ -36,11 +36,17 @@ const directionLines = (one: ExplainedDirection): string[] => {
 	];
 };
 
+/** No pod of this node has a part in it, nor the node itself. */
+const isElsewhere = ({ source, destination }: Explanation): boolean =>
+	source.place === 'elsewhere' && destination.place === 'elsewhere';
+
 export const explanationText = (node: string, one: Explanation): string => {
 	const what = one.port === undefined ? one.protocol : `${one.protocol} port ${one.port}`;
 	return [
 		`${endText(one.source)} -> ${endText(one.destination)}, ${what}, IPv${one.family}`,
-		`  ${one.allowed ? 'ALLOWED' : 'DENIED'} on ${node}`,
+		isElsewhere(one)
+			? `  NOT JUDGED on ${node}: neither end is a pod of this node; ask where one is`
+			: `  ${one.allowed ? 'ALLOWED' : 'DENIED'} on ${node}`,
 		`  route   ${one.route}`,
 		...one.directions.flatMap(directionLines),
 		...one.notes.map((note) => `  note    ${note}`),
@@ -71,5 +77,5 @@ export const explain = async (source: string, destination: string, options: Expl
 	const { node, explanations } = result;
 	if (options.output === 'json') console.log(JSON.stringify(result, null, 2));
 	else console.log(explanations.map((one) => explanationText(node, one)).join('\n\n'));
-	process.exitCode = explanations.every(({ allowed }) => allowed) ? 0 : 1;
+	process.exitCode = explanations.every(isElsewhere) ? 2 : explanations.every(({ allowed }) => allowed) ? 0 : 1;
 };

@@ -95,6 +95,11 @@ test('ends elsewhere are said to be so; the node reaches its pods; what nobody w
 	assert.equal((await ask('x/b', '192.0.2.1', { protocol: 'ICMP' }))[0]?.route, 'local: the node itself');
 });
 
+test('what goes on between others is not judged here, and said to be so', async () => {
+	const [one] = await ask('x/far', '10.0.1.9', { port: 80 });
+	assert.match(explanationText('n1', one as NonNullable<typeof one>), /NOT JUDGED on n1: neither end is a pod/);
+});
+
 test('an address that no route leads to is said to get nowhere', async () => {
 	assert.match((await ask('x/a', 'fd00::77', { port: 9 }))[0]?.notes.join() ?? '', /has fd00::77.*it gets nowhere/);
 });
