@@ -1,12 +1,13 @@
 import type { Kernel } from '../../src/kernel/kernel.ts';
 import type { Logger } from '../../src/logging.ts';
 import type { Attachment } from '../attachment.ts';
+import { isHostInterface } from '../cni/wiring.ts';
 import { sourceFilterOf } from '../render/source-filter.ts';
 
 /**
  * Each pod sends from its own addresses only: a filter at its veth says so. While a single one is not in force (the
- * kernel cannot do it, somebody has another kind of qdisc there, the pod's bandwidth is limited), a rule of the raw table
- * says it for all of them, which costs every packet more. A filter goes with its veth and never before.
+ * kernel cannot do it, somebody has another kind of qdisc there, the pod's bandwidth is limited), a rule of the raw table says it for all of them, which
+ * costs every packet more. A veth that nobody knows sends nothing at all. A filter goes with its veth and never before.
  */
 export type SourceGuard = {
 	readonly protect: (attachment: Attachment) => void;
@@ -20,7 +21,7 @@ export type SourceGuard = {
 	readonly pending: () => number;
 };
 
-export const createSourceGuard = (kernel: Pick<Kernel, 'ingressFilters'>, log: Logger): SourceGuard => {
+export const createSourceGuard = (kernel: Pick<Kernel, 'ingressFilters' | 'listLinks'>, log: Logger): SourceGuard => {
 	const filters = kernel.ingressFilters('manx');
 	const protectedBy = new Map<string, Attachment>();
 	/** Pods whose veth is left to the bandwidth plugin. */
@@ -28,6 +29,25 @@ export const createSourceGuard = (kernel: Pick<Kernel, 'ingressFilters'>, log: L
 	/** Not tried again in a hurry: what they lack, a rule does. */
 	let refused: ReadonlySet<string> = new Set();
 	let told = '';
+	/** Veths that nobody knows: found once (one that is being wired is), and found again, which shuts them. */
+	let unknown: ReadonlySet<string> = new Set();
+	const shut = new Set<string>();
+
+	const survey = async (): Promise<void> => {
+		const links = (await kernel.listLinks()).map(({ name }) => name);
+		const now = new Set(links.filter((name) => isHostInterface(name) && !protectedBy.has(name)));
+		for (const dev of shut) {
+			if (now.has(dev) || protectedBy.has(dev)) continue;
+			shut.delete(dev);
+			filters.delete(dev);
+		}
+		for (const dev of now) {
+			if (!unknown.has(dev) || shut.has(dev)) continue;
+			shut.add(dev);
+			filters.set(sourceFilterOf({ hostInterface: dev, addresses: [] }));
+		}
+		unknown = now;
+	};
 
 	const text = (dev: string): string => `source filter of ${dev}`;
 
@@ -35,6 +55,7 @@ export const createSourceGuard = (kernel: Pick<Kernel, 'ingressFilters'>, log: L
 		protect: (attachment) => {
 			if (protectedBy.get(attachment.hostInterface) === attachment) return;
 			protectedBy.set(attachment.hostInterface, attachment);
+			shut.delete(attachment.hostInterface);
 			if (attachment.shaped) shaped.add(attachment.hostInterface);
 			else filters.set(sourceFilterOf(attachment));
 		},
@@ -52,7 +73,11 @@ export const createSourceGuard = (kernel: Pick<Kernel, 'ingressFilters'>, log: L
 			told = reason;
 			return failed.size + shaped.size === 0;
 		},
-		compare: async () => (await filters.resync()).map(text),
+		compare: async () => {
+			const found = (await filters.resync()).map(text);
+			await survey();
+			return found;
+		},
 		missing: () => {
 			const there = filters.actual();
 			return [...filters.wanted().keys()].filter((dev) => !there.has(dev) && !refused.has(dev)).map(text);

@@ -17,8 +17,8 @@ export type RenderSettings = {
 	/** Whether decisions on new connections are told to NFLOG. */
 	readonly logging?: boolean;
 	/**
-	 * Whether the rules see to it that each packet of a pod bears one of its own addresses; true unless given. When each
-	 * veth has a filter that does (source-filter.ts), they look at what is new only: an interface nobody knows opens nothing.
+	 * Whether a rule sees to it that each packet of a pod bears one of its own addresses; true unless given. Not wanted
+	 * where each veth has a filter that does (source-filter.ts).
 	 */
 	readonly sourceRule?: boolean;
 };
@@ -50,7 +50,6 @@ export const renderRuleset = ({ family, policy, settings, services = false }: Ru
 	const { ingress, egress } = policy.open;
 	const reset = '-j REJECT --reject-with tcp-reset';
 	const { logging = false, sourceRule = true } = settings;
-	const foreignSource = `-m set ! --match-set ${sets.source} src,src -j DROP`;
 
 	const filter: [string, readonly string[]][] = [
 		[
@@ -63,7 +62,6 @@ export const renderRuleset = ({ family, policy, settings, services = false }: Ru
 				// A pod that meets itself through its Service: the destination lives behind the interface the packet came in by.
 				`${from} ${to} -m set --match-set ${sets.source} dst,src -j RETURN`,
 				`${newNotSYN} -j ${chain.reset}`,
-				...(sourceRule ? [] : [`${from} ${foreignSource}`]),
 				`${from} -j ${chain.egress}`,
 				`${to} -j ${chain.ingress}`,
 			],
@@ -81,13 +79,7 @@ export const renderRuleset = ({ family, policy, settings, services = false }: Ru
 		],
 		[
 			chain.input,
-			[
-				`${confirmed} -j ACCEPT`,
-				`${related} -j ACCEPT`,
-				`${newNotSYN} -j ${chain.reset}`,
-				...(sourceRule ? [] : [foreignSource]),
-				`-j ${chain.egress}`,
-			],
+			[`${confirmed} -j ACCEPT`, `${related} -j ACCEPT`, `${newNotSYN} -j ${chain.reset}`, `-j ${chain.egress}`],
 		],
 		// The node reaches its own pods, but does not bring a connection back that a pod must no longer have with it.
 		[chain.output, [`${newNotSYN} -m set ! --match-set ${egress} dst ${reset}`]],
@@ -105,7 +97,7 @@ export const renderRuleset = ({ family, policy, settings, services = false }: Ru
 		...renderPolicy(policy, logging).chains,
 	];
 	const chains = new Map<string, readonly string[]>(filter.map(([name, rules]) => [`filter ${name}`, rules]));
-	if (sourceRule) chains.set(`raw ${chain.prerouting}`, [foreignSource]);
+	if (sourceRule) chains.set(`raw ${chain.prerouting}`, [`-m set ! --match-set ${sets.source} src,src -j DROP`]);
 
 	const hooks: Hook[] = [
 		...(sourceRule

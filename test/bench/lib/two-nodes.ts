@@ -3,6 +3,8 @@ import { execFileSync } from 'node:child_process';
 
 export const podAddresses = ['10.244.1.2', '10.244.2.2'] as const;
 
+const podMac = '02:00:00:00:00:01';
+
 export type TwoNodes = {
 	/** Network namespaces of the pods and of their nodes, in order. */
 	readonly pods: readonly [string, string];
@@ -40,7 +42,7 @@ export const createTwoNodes = (prefix: string, path: 'direct' | 'vxlan'): TwoNod
 			const onNode = [
 				`addr add 192.0.2.${i + 1}/24 dev eth0`,
 				'link set eth0 up',
-				`link add manxpod address ee:ee:ee:ee:ee:ee mtu ${mtu} type veth peer name eth0 mtu ${mtu} netns ${pod}`,
+				`link add manxpod address ee:ee:ee:ee:ee:ee mtu ${mtu} type veth peer name eth0 address ${podMac} mtu ${mtu} netns ${pod}`,
 				'link set manxpod up',
 				...(path === 'direct'
 					? []
@@ -49,6 +51,7 @@ export const createTwoNodes = (prefix: string, path: 'direct' | 'vxlan'): TwoNod
 							`addr add 198.51.100.${i + 1}/24 dev vxlan0`,
 							'link set vxlan0 up',
 						]),
+				`neigh replace ${own} lladdr ${podMac} dev manxpod nud permanent`,
 				`route add ${own}/32 dev manxpod scope link`,
 				`route add ${net} via ${next}`,
 			];
