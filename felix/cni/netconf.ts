@@ -110,9 +110,14 @@ export const parseNetconf = (stdin: string, command: Command): Result<Netconf> =
 	};
 };
 
-/** `egressRate`, in bits a second: https://www.cni.dev/plugins/current/meta/bandwidth */
+/**
+ * `egressRate`, in bits a second (https://www.cni.dev/plugins/current/meta/bandwidth), in whatever case: containerd writes
+ * `EgressRate`, which Go's decoder takes as well.
+ */
 const isShaped = (runtimeConfig: unknown): boolean =>
-	isObject(runtimeConfig) && isObject(runtimeConfig.bandwidth) && Number(runtimeConfig.bandwidth.egressRate ?? 0) > 0;
+	isObject(runtimeConfig) &&
+	isObject(runtimeConfig.bandwidth) &&
+	Object.entries(runtimeConfig.bandwidth).some(([key, rate]) => /^egressRate$/i.test(key) && Number(rate) > 0);
 
 const isAttachmentList = (value: unknown): value is AttachmentId[] =>
 	Array.isArray(value) &&

@@ -114,7 +114,8 @@ describe('ADD', () => {
 		assert.match(qdiscs('free'), /ingress/);
 
 		const path = node.addPodNetns('slow');
-		const limits = { ingressRate: 8_000_000, ingressBurst: 80_000, egressRate: 8_000_000, egressBurst: 80_000 };
+		// As containerd writes them.
+		const limits = { IngressRate: 8_000_000, IngressBurst: 80_000, EgressRate: 8_000_000, EgressBurst: 80_000 };
 		const conf = { runtimeConfig: { bandwidth: limits } };
 		const prevResult = resultOf(await node.call('ADD', { id: 'slow', netns: path, cniVersion: '1.0.0', conf }));
 		assert.doesNotMatch(qdiscs('slow'), /ingress/);
