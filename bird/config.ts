@@ -115,6 +115,10 @@ export type SpeakerConfig = {
 	readonly reachable?: readonly { readonly prefix: string; readonly via: string }[];
 	/** Interfaces that no next hop is reached by; `*` stands for any characters. */
 	readonly ignoredInterfaces?: readonly string[];
+	/** Of learnt routes in the kernel; 174 each. */
+	readonly kernelMetrics?: { readonly ipv4?: number; readonly ipv6?: number };
+	/** Prefixes that felix has a route for are left to it. */
+	readonly leaveToFelix?: boolean;
 	/** Paths used in parallel at most; 16. */
 	readonly maximumPaths: number;
 	/** Dotted quad; the router ID unless given. Reflectors of the same clients share one (RFC 4456 §7). */

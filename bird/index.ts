@@ -1,4 +1,4 @@
-import type { Kernel } from '../src/kernel/kernel.ts';
+import { type Kernel, type Owner, owners } from '../src/kernel/kernel.ts';
 import type { Logger } from '../src/logging.ts';
 import { createBfd } from './bfd/bfd.ts';
 import type { SpeakerConfig } from './config.ts';
@@ -19,6 +19,7 @@ import { tcpTransport } from './transport/tcp.ts';
 
 export type { BfdSessionStatus } from './bfd/types.ts';
 export type { PeerConfig, SpeakerConfig } from './config.ts';
+export { findFormerRoutes, removeFormerRoutes } from './fib/former-routes.ts';
 export type { FibStatus } from './fib/types.ts';
 export type { ExplainAnswer, PolicyLine, RouteAnswer, RouteLine, RouteQuery } from './looking-glass.ts';
 export type { Done, PeerSessionStatus } from './peer-session-types.ts';
@@ -61,6 +62,12 @@ const prefSrcOf = ({ addresses: { ipv4, ipv6 } }: SpeakerConfig): { 4?: string; 
 	...(ipv6 && { 6: ipv6 }),
 });
 
+const ownerOf = ({ kernelMetrics: { ipv4, ipv6 } = {} }: SpeakerConfig): Owner => ({
+	...owners.bird,
+	...(ipv4 !== undefined && { metric: ipv4 }),
+	metric6: ipv6 ?? owners.bird.metric,
+});
+
 /** Of the routers that are reached by one. */
 const gatewaysOf = ({ reachable = [] }: SpeakerConfig): ReadonlyMap<string, string> =>
 	new Map(reachable.map(({ prefix, via }) => [prefix.slice(0, prefix.indexOf('/')), via]));
@@ -70,7 +77,10 @@ const sameFoundation = (a: SpeakerConfig, b: SpeakerConfig): boolean =>
 	a.asNumber === b.asNumber &&
 	a.routerId === b.routerId &&
 	a.maximumPaths === b.maximumPaths &&
-	a.clusterId === b.clusterId;
+	a.clusterId === b.clusterId &&
+	a.kernelMetrics?.ipv4 === b.kernelMetrics?.ipv4 &&
+	a.kernelMetrics?.ipv6 === b.kernelMetrics?.ipv6 &&
+	a.leaveToFelix === b.leaveToFelix;
 
 export const createBird = ({ config: initial, kernel, log, toKernel }: BirdOptions): Bird => {
 	const names = createPeerNames();
@@ -93,6 +103,8 @@ export const createBird = ({ config: initial, kernel, log, toKernel }: BirdOptio
 			log: log.child({ part: 'fib' }),
 			prefSrc: prefSrcOf(config),
 			maximumPaths,
+			owner: ownerOf(config),
+			...(config.leaveToFelix && { leaveToFelix: true }),
 			written: (since) => toKernel?.((systemTimers.now() - since) / 1000),
 		});
 		fib.setIgnoredInterfaces(config.ignoredInterfaces ?? []);
@@ -158,7 +170,7 @@ export const createBird = ({ config: initial, kernel, log, toKernel }: BirdOptio
 				if (wasRunning) {
 					log.info(
 						{ asNumber: next.asNumber, routerId: next.routerId },
-						'AS number, router ID or maximum paths changed: the speaker starts anew, routes in the kernel stay',
+						'AS number, router ID, maximum paths or metric changed: the speaker starts anew, routes in the kernel stay',
 					);
 					await speaker.stop({ graceful: true });
 				}

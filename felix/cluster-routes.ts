@@ -17,6 +17,8 @@ export type ClusterRoutesInput = {
 	readonly mode: 'bgp' | 'host-gw';
 	/** Whether nodes have sessions with each other; without a mesh the way between two nodes may be by a router. */
 	readonly mesh: boolean;
+	/** Families whose learnt routes have a metric behind that of fallbacks, which would shadow them. */
+	readonly withoutFallback?: readonly Family[];
 	/** Prefixes to keep as a fallback without a mesh, until bird has learnt them. */
 	readonly retiring?: ReadonlySet<string>;
 	/** Addresses of pods to be routed to a node besides its podCIDRs, by name of the node. */
@@ -56,7 +58,7 @@ const interfaceTo = (address: string, interfaces: readonly InterfaceAddress[]): 
 };
 
 export const clusterRoutes = (input: ClusterRoutesInput): ClusterRoutes => {
-	const { nodeName, cluster, mode, mesh, retiring, strays, nodeAddresses, interfaces } = input;
+	const { nodeName, cluster, mode, mesh, withoutFallback, retiring, strays, nodeAddresses, interfaces } = input;
 	const problems: Problem[] = [];
 
 	const direct = (owner: Owner, node: ClusterNode, dst: string): Route | undefined => {
@@ -94,7 +96,9 @@ export const clusterRoutes = (input: ClusterRoutesInput): ClusterRoutes => {
 
 	const own = (cluster.nodes.get(nodeName)?.podCIDRs ?? []).map(blackhole);
 	if (mode === 'host-gw') return { routes: [...own, ...toOthers(owners.felix)], fallback: [], problems };
-	const fallback = toOthers(owners.fallback).filter(({ dst }) => mesh || retiring?.has(dst));
+	const fallback = toOthers(owners.fallback).filter(
+		({ dst }) => retiring?.has(dst) || (mesh && !withoutFallback?.includes(familyOf(dst))),
+	);
 	// What is on another segment is bird's alone.
 	return { routes: own, fallback, problems: [] };
 };

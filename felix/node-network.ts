@@ -4,7 +4,7 @@ import type { BGPConfiguration, Node, Pod } from '../src/api/objects.ts';
 import type { Settings } from '../src/config.ts';
 import { type InterfaceAddress, type Kernel, type Link, owners, type Route } from '../src/kernel/kernel.ts';
 import type { Logger } from '../src/logging.ts';
-import { contains, hostCidr, parseCidr } from '../src/net/ip.ts';
+import { contains, type Family, hostCidr, parseCidr } from '../src/net/ip.ts';
 import type { Attachment } from './attachment.ts';
 import { type ClusterRoutes, clusterRoutes } from './cluster-routes.ts';
 import { hostStateOf } from './cni/wiring.ts';
@@ -81,6 +81,7 @@ export const createNodeNetwork = ({ settings, kernel, log, pods }: NodeNetworkDe
 	let addresses: NodeAddresses = {};
 	let routed: ClusterRoutes = { routes: [], fallback: [], problems: [] };
 	let mesh = true;
+	let withoutFallback: readonly Family[] = [];
 	let serviceRanges: readonly string[] = [];
 	const retiring = createRetiringRoutes(kernel);
 	const strays = createStrays(nodeName, settings.podNetworks, pods);
@@ -102,7 +103,18 @@ export const createNodeNetwork = ({ settings, kernel, log, pods }: NodeNetworkDe
 		deleteNode: (name) => nodes.delete(name),
 		setPod: strays.set,
 		setConfiguration: (configuration) => {
-			mesh = configuration?.spec.nodeToNodeMeshEnabled ?? true;
+			const {
+				nodeToNodeMeshEnabled = true,
+				programClusterRoutes = true,
+				routePriorities = {},
+			} = configuration?.spec ?? {};
+			// They are felix's then, mesh or not.
+			mesh = nodeToNodeMeshEnabled || !programClusterRoutes;
+			const behind = (metric = 0): boolean => programClusterRoutes && metric >= owners.fallback.metric;
+			withoutFallback = [
+				...(behind(routePriorities.ipv4) ? [4 as const] : []),
+				...(behind(routePriorities.ipv6) ? [6 as const] : []),
+			];
 			// Only bird announces them.
 			const spec = mode === 'bgp' ? configuration?.spec : undefined;
 			serviceRanges = spec
@@ -125,6 +137,7 @@ export const createNodeNetwork = ({ settings, kernel, log, pods }: NodeNetworkDe
 				cluster,
 				mode,
 				mesh,
+				withoutFallback,
 				retiring: retiring.prefixes(),
 				strays: strays.routed(),
 				nodeAddresses: addresses,

@@ -1,6 +1,15 @@
-import { type KernelEvent, type NextHop, owners, type Route, type RouteBody } from '../../src/kernel/kernel.ts';
+import {
+	type KernelEvent,
+	metricOf,
+	type NextHop,
+	type Owner,
+	owners,
+	type Route,
+	type RouteBody,
+} from '../../src/kernel/kernel.ts';
 import { type Family, familyOf } from '../../src/net/ip.ts';
 import { globMatcher } from '../policy/evaluate.ts';
+import { type FormerRoutes, findFormerRoutes, removeFormerRoutes } from './former-routes.ts';
 import { createKernelView, type Touched } from './kernel-view.ts';
 import { type Change, createResolver, type Resolved } from './resolver.ts';
 import { createRouteWriter } from './route-writer.ts';
@@ -14,10 +23,9 @@ import { createWays, type Way } from './ways.ts';
  *
  * A prefix for which the kernel has someone else's blackhole or on-link route is withheld: it is our own (podCIDR, pod)
  * or a connected subnet, which IPv6 gives metric 256, after ours (net/ipv6/addrconf.c). A route of felix by a gateway
- * (host-gw mode) does not withhold ours, so that a change of mode can add before it deletes.
+ * (host-gw mode) does not withhold ours, so that a change of mode can add before it deletes, unless we are told to leave such to it.
  */
 
-const own = owners.bird;
 const DEFAULT_RESYNC_SECONDS = 90;
 /** A dump costs milliseconds a thousand routes; bursts of doubtful notifications share one. */
 const REREAD_PAUSE = 200;
@@ -31,7 +39,15 @@ const devsOf = (resolved: Resolved | undefined): readonly string[] =>
 	[...new Set(resolved?.hops.flatMap(({ dev }) => dev ?? []))].sort();
 
 export const createFib = (options: FibOptions): Fib => {
-	const { kernel, log, maximumPaths, resyncSeconds = DEFAULT_RESYNC_SECONDS, timers = wallTimers } = options;
+	const {
+		kernel,
+		log,
+		maximumPaths,
+		owner: own = owners.bird as Owner,
+		leaveToFelix = false,
+		resyncSeconds = DEFAULT_RESYNC_SECONDS,
+		timers = wallTimers,
+	} = options;
 	const routes = kernel.routes(own);
 	const view = createKernelView(own.protocol);
 	let ignored: readonly ((dev: string) => boolean)[] = [];
@@ -51,6 +67,7 @@ export const createFib = (options: FibOptions): Fib => {
 	let watched: ReadonlySet<string> = new Set();
 	let felixHeld: ReadonlyMap<string, 'network' | 'host'> = new Map();
 	let found = 0;
+	let former: FormerRoutes = { count: 0, owners: [] };
 	let loaded = false;
 	let converged = false;
 	let closed = false;
@@ -82,7 +99,7 @@ export const createFib = (options: FibOptions): Fib => {
 			type: 'unicast',
 			scope: 'universe',
 			protocol: own.protocol,
-			metric: own.metric,
+			metric: family === 6 ? (own.metric6 ?? own.metric) : own.metric,
 			...(source === undefined ? {} : { prefSrc: source }),
 			nextHops,
 		};
@@ -102,11 +119,13 @@ export const createFib = (options: FibOptions): Fib => {
 	const wayOf = (prefix: string): Way | undefined =>
 		ways.byBody(routes.wanted().get(prefix)) ?? withheld.get(prefix) ?? unreachable.get(prefix);
 
+	const isLeft = ({ protocol }: Route): boolean => leaveToFelix && protocol === owners.felix.protocol;
+
 	/** Makes one prefix wanted, or not, as it should be now. */
 	const render = (prefix: string, way: Way | undefined): void => {
 		if (withheld.size > 0) withheld.delete(prefix);
 		if (unreachable.size > 0) unreachable.delete(prefix);
-		const ours = way !== undefined && view.exact(prefix).some(isOnLink);
+		const ours = way !== undefined && view.exact(prefix).some((route) => isOnLink(route) || isLeft(route));
 		if (way?.body !== undefined && !ours) {
 			routes.put(prefix, way.body);
 			return;
@@ -233,10 +252,20 @@ export const createFib = (options: FibOptions): Fib => {
 
 	const onEvent = (event: KernelEvent): void => {
 		if (event.type === 'neighbour') return;
-		if (event.type !== 'route' || event.route.metric === own.metric) writer.lookSoon();
+		if (event.type !== 'route' || event.route.metric === metricOf(own, event.route.dst)) writer.lookSoon();
 		if (event.type === 'route' && event.route.protocol === own.protocol) return;
 		meanwhile?.push(event);
 		if (loaded) react(event, view.apply(event));
+	};
+
+	const replaceFormer = async (): Promise<void> => {
+		await writer.flush();
+		if (closed) return;
+		const problem = await removeFormerRoutes(kernel, former.owners).catch((error: Error) => error.message);
+		const what = `${former.count} routes with the metric they had before`;
+		if (problem === undefined) log.info({}, `${what} are removed`);
+		else log.error({}, `${what} cannot be removed, the next start of bird tries again: ${problem}`);
+		former = { count: 0, owners: [] };
 	};
 
 	const periodic = (): void => {
@@ -260,6 +289,11 @@ export const createFib = (options: FibOptions): Fib => {
 			await reread();
 			await routes.resync();
 			found = routes.actual().size;
+			// All routes are looked at only where ours are missing, as after a change of the metric.
+			const families = new Set<Family>();
+			for (const prefix of routes.actual().keys()) if (families.add(familyOf(prefix)).size === 2) break;
+			if (families.size < 2) former = await findFormerRoutes(kernel, own);
+			found += former.count;
 			// With nothing there of an earlier run, what is withdrawn can only be of this one.
 			routes.sweep(found === 0);
 			routes.replace([]);
@@ -272,6 +306,7 @@ export const createFib = (options: FibOptions): Fib => {
 			converged = true;
 			routes.sweep(true);
 			writer.kick();
+			if (former.count > 0) void replaceFormer();
 		},
 		get found() {
 			return found;

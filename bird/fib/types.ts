@@ -1,4 +1,4 @@
-import type { Kernel } from '../../src/kernel/kernel.ts';
+import type { Kernel, Owner } from '../../src/kernel/kernel.ts';
 import type { Logger } from '../../src/logging.ts';
 import type { Decision } from '../rib/types.ts';
 
@@ -19,6 +19,10 @@ export type FibOptions = {
 	/** How often everything is read again although nothing seemed to happen; 90. */
 	readonly resyncSeconds?: number;
 	readonly timers?: Timers;
+	/** Ours; bird's metric unless told otherwise. */
+	readonly owner?: Owner;
+	/** Where felix has a route to a node's pods, ours is left out. */
+	readonly leaveToFelix?: boolean;
 	/** Routes were written; the earliest `since` of the decisions that they come from. */
 	readonly written?: (since: number) => void;
 };

@@ -8,6 +8,8 @@ import { cidr, list, metadata, portNumber } from './fields.ts';
 
 const blocks = list(z.strictObject({ cidr: cidr('refused') }).transform((block) => block.cidr));
 
+const routePriority = z.int().min(1, 'must be 1 to 2147483646').max(2147483646, 'must be 1 to 2147483646');
+
 const severities = { Debug: 'debug', Info: 'info', Warning: 'warn', Error: 'error', Fatal: 'error' } as const;
 
 export const bgpConfiguration = z.object({
@@ -43,15 +45,23 @@ export const bgpConfiguration = z.object({
 				z.string().regex(/^[^/\s]{1,15}$/, 'must be an interface, * standing for any characters'),
 			),
 			programClusterRoutes: z
-				.enum(['Enabled', 'EnabledNoEncapOnly'], 'must be Enabled or EnabledNoEncapOnly: there is no encapsulation')
-				.optional(),
+				.enum(
+					['Enabled', 'EnabledNoEncapOnly', 'Disabled'],
+					'must be Enabled, EnabledNoEncapOnly or Disabled: there is no encapsulation',
+				)
+				.default('EnabledNoEncapOnly')
+				.transform((which) => which !== 'Disabled'),
+			/** Metric of learnt routes in the kernel. */
+			ipv4NormalRoutePriority: routePriority.optional(),
+			ipv6NormalRoutePriority: routePriority.optional(),
 			localWorkloadPeeringIPV4: notHere('there is no BGP with workloads'),
 			localWorkloadPeeringIPV6: notHere('there is no BGP with workloads'),
 		})
 		.prefault({})
 		.transform((given, context) => {
 			const { communities, prefixAdvertisements, nodeMeshPassword, logSeverityScreen, ...spec } = given;
-			const { programClusterRoutes: _p, localWorkloadPeeringIPV4: _4, localWorkloadPeeringIPV6: _6, ...kept } = spec;
+			const { ipv4NormalRoutePriority: ipv4, ipv6NormalRoutePriority: ipv6, ...others } = spec;
+			const { localWorkloadPeeringIPV4: _4, localWorkloadPeeringIPV6: _6, ...kept } = others;
 			if (nodeMeshPassword !== undefined && spec.meshPasswordFile !== '') {
 				context.addIssue({
 					code: 'custom',
@@ -77,6 +87,7 @@ export const bgpConfiguration = z.object({
 			}));
 			return {
 				...kept,
+				routePriorities: { ...(ipv4 !== undefined && { ipv4 }), ...(ipv6 !== undefined && { ipv6 }) },
 				...(logSeverityScreen && { logSeverityScreen }),
 				...(nodeMeshPassword && { nodeMeshPassword }),
 				prefixAdvertisements: advertisements,

@@ -132,6 +132,10 @@ export type BGPConfiguration = {
 		readonly ebgpRequiresPolicy: boolean;
 		/** What a cordoned node tells its peers carries GRACEFUL_SHUTDOWN (RFC 8326). */
 		readonly drainCordonedNodes: boolean;
+		/** Metrics of learnt routes in the kernel, where another than ours is wanted. */
+		readonly routePriorities: { readonly ipv4?: number; readonly ipv6?: number };
+		/** False: routes to pods of other nodes are felix's, where it has any. */
+		readonly programClusterRoutes: boolean;
 		/** Canonical prefixes: what addresses of Services may be announced. */
 		readonly serviceClusterIPs: readonly string[];
 		readonly serviceExternalIPs: readonly string[];

@@ -1,6 +1,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createChains, createIpsets } from 'iptables-wrapper';
+import { findFormerRoutes, removeFormerRoutes } from '../../bird/fib/former-routes.ts';
 import { restoreHostSysctls } from '../../felix/dataplane/host-sysctls.ts';
 import { loadSettings } from '../config.ts';
 import { conflistName } from '../daemon/cni-conf.ts';
@@ -55,6 +56,9 @@ export const cleanup = async (options: { readonly config?: string; readonly yes?
 		if (!/^manx[0-9a-f]{11}$/.test(link.name) || link.kind !== 'veth') continue;
 		step(`interface ${link.name}`, (await kernel.deleteLink(link.name))?.message);
 	}
+	// Under a metric of BGPConfiguration's.
+	const former = await findFormerRoutes(kernel, owners.bird);
+	if (former.count > 0) step(`${former.count} routes of bird`, await removeFormerRoutes(kernel, former.owners));
 	for (const [name, owner] of Object.entries(owners)) {
 		const routes = kernel.routes(owner);
 		await routes.resync();

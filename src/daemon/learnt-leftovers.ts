@@ -1,3 +1,4 @@
+import { findFormerRoutes, removeFormerRoutes } from '../../bird/index.ts';
 import { clusterRoutes } from '../../felix/cluster-routes.ts';
 import type { Cluster } from '../api/cluster.ts';
 import { type InterfaceAddress, type Kernel, owners } from '../kernel/kernel.ts';
@@ -38,7 +39,9 @@ export const createLearntLeftovers = ({ nodeName, kernel, log }: LearntLeftovers
 	const work = async (): Promise<void> => {
 		if (done || awaited === undefined) return;
 		await routes.resync();
-		const count = routes.actual().size;
+		// Under a metric of BGPConfiguration's.
+		const former = await findFormerRoutes(kernel, owners.bird);
+		const count = routes.actual().size + former.count;
 		const there = new Set(
 			(await kernel.listRoutes())
 				.filter(({ protocol, metric }) => protocol === owners.felix.protocol && metric === owners.felix.metric)
@@ -52,13 +55,13 @@ export const createLearntLeftovers = ({ nodeName, kernel, log }: LearntLeftovers
 		routes.sweep(true);
 		const { deleted, failed } = await routes.apply();
 		const [refusal] = failed.values();
-		if (refusal !== undefined) {
-			reason = refusal.message;
+		const problem = refusal?.message ?? (await removeFormerRoutes(kernel, former.owners));
+		if (problem !== undefined) {
+			reason = problem;
 			return;
 		}
-		if (deleted.length > 0) {
-			log.info({ routes: deleted.length }, `${deleted.length} routes learnt by BGP are removed: felix has its own`);
-		}
+		const removed = deleted.length + former.count;
+		if (removed > 0) log.info({ routes: removed }, `${removed} routes learnt by BGP are removed: felix has its own`);
 		done = true;
 		close();
 	};

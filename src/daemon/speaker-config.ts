@@ -17,6 +17,8 @@ const defaults: BGPConfiguration['spec'] = {
 	clusterID: '0.0.0.0',
 	ebgpRequiresPolicy: false,
 	drainCordonedNodes: false,
+	routePriorities: {},
+	programClusterRoutes: true,
 	serviceClusterIPs: [],
 	serviceExternalIPs: [],
 	serviceLoadBalancerIPs: [],
@@ -130,6 +132,8 @@ export const speakerConfigOf = (input: SpeakerInput): SpeakerResult => {
 			maximumPaths: 16,
 			...(ranges.length > 0 && { dynamicPeers: ranges }),
 			...(clusterId !== undefined && { clusterId }),
+			...(Object.keys(general.routePriorities).length > 0 && { kernelMetrics: general.routePriorities }),
+			...(!general.programClusterRoutes && { leaveToFelix: true }),
 			...(input.draining && { gracefulShutdown: true }),
 		},
 	};

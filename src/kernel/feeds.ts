@@ -1,18 +1,19 @@
 import type { Logger } from '../logging.ts';
 import { readAddress, readNeighbour } from './address-codec.ts';
 import { ingressFilterResource } from './ingress-filter.ts';
-import type {
-	IngressFilter,
-	InterfaceAddress,
-	Kernel,
-	KernelEvent,
-	Neighbour,
-	NextHop,
-	Owner,
-	Reconciler,
-	Route,
-	RouteBody,
-	RoutingRule,
+import {
+	type IngressFilter,
+	type InterfaceAddress,
+	type Kernel,
+	type KernelEvent,
+	metricOf,
+	type Neighbour,
+	type NextHop,
+	type Owner,
+	type Reconciler,
+	type Route,
+	type RouteBody,
+	type RoutingRule,
 } from './kernel.ts';
 import { readLink } from './link-codec.ts';
 import type { LinkTable } from './link-table.ts';
@@ -127,7 +128,7 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 		removed: boolean,
 		route: Route,
 	): void => {
-		if (route.metric !== owner.metric) return;
+		if (route.metric !== metricOf(owner, route.dst)) return;
 		const known = feed.reconciler.actual().get(route.dst);
 		if (route.protocol !== owner.protocol) {
 			// Replaced by somebody with our metric: the kernel tells of the new route only.
@@ -232,7 +233,7 @@ export const createFeeds = (options: FeedsOptions): Feeds => {
 	return {
 		routes: (owner) => {
 			startWatching();
-			const key = `${owner.protocol} ${owner.metric}`;
+			const key = `${owner.protocol} ${owner.metric} ${owner.metric6 ?? owner.metric}`;
 			let entry = routes.get(key);
 			if (entry === undefined) {
 				entry = { owner, feed: createReconciler(unwatched(routeResource(socket, links, owner)), log, settled) };

@@ -13,7 +13,15 @@ export const owners = {
 	/** felix's routes to other nodes in bgp mode, for as long as bird has none: after both. */
 	fallback: { protocol: 173, metric: 175 },
 } as const;
-export type Owner = (typeof owners)[keyof typeof owners];
+export type Owner = {
+	readonly protocol: number;
+	readonly metric: number;
+	/** Of IPv6, where it is another. */
+	readonly metric6?: number;
+};
+
+export const metricOf = ({ metric, metric6 = metric }: Owner, dst: string): number =>
+	dst.includes(':') ? metric6 : metric;
 
 /** An errno the kernel answered with. */
 export type KernelError = {

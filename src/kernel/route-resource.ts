@@ -1,6 +1,6 @@
 import type { Family } from '../net/ip.ts';
 import { familyOf } from '../net/ip.ts';
-import type { KernelError, Owner, Route, RouteBody } from './kernel.ts';
+import { type KernelError, metricOf, type Owner, type Route, type RouteBody } from './kernel.ts';
 import type { LinkTable } from './link-table.ts';
 import * as nl from './netlink-constants.ts';
 import type { NetlinkSocket } from './netlink-socket.ts';
@@ -71,8 +71,8 @@ const gone = new Set(['ESRCH', 'ENOENT', 'ENODEV']);
 export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Owner): Resource<Route, RouteBody> => {
 	const encode = (writer: NetlinkWriter, { key, wanted: route, actual }: Task): string | undefined => {
 		if (route === undefined) return writeRouteDeletion(writer, key, actual as RouteBody);
-		if (route.protocol !== owner.protocol || route.metric !== owner.metric) {
-			return `it bears protocol ${route.protocol} and metric ${route.metric}, its owner ${owner.protocol} and ${owner.metric}`;
+		if (route.protocol !== owner.protocol || route.metric !== metricOf(owner, key)) {
+			return `it bears protocol ${route.protocol} and metric ${route.metric}, its owner ${owner.protocol} and ${metricOf(owner, key)}`;
 		}
 		const flags = actual === undefined ? nl.NLM_F_CREATE | nl.NLM_F_EXCL : nl.NLM_F_REPLACE;
 		return writeRoute(writer, key, route, flags, links.indexOf);
@@ -84,7 +84,7 @@ export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Ow
 		const found = new Map<string, Route>();
 		for (const family of new Set(tasks.map((task) => familyOf(task.key)))) {
 			await dumpRoutes(socket, links, family, 0, () => (route) => {
-				if (route.metric === owner.metric && wanted.has(route.dst)) found.set(route.dst, route);
+				if (route.metric === metricOf(owner, route.dst) && wanted.has(route.dst)) found.set(route.dst, route);
 			});
 		}
 		return found;
@@ -156,7 +156,7 @@ export const routeResource = (socket: NetlinkSocket, links: LinkTable, owner: Ow
 				const begin = (): ((route: Route) => void) => {
 					some.clear();
 					return (route) => {
-						if (route.metric !== owner.metric) return;
+						if (route.metric !== metricOf(owner, route.dst)) return;
 						const known = believed(route.dst);
 						if (known !== undefined && saysAll(known) && sameRoute(known, route, route.dst) && !some.has(route.dst)) {
 							some.set(route.dst, known);

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { after, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createFib } from '../../bird/fib/fib.ts';
-import type { Fib } from '../../bird/fib/types.ts';
+import type { Fib, FibOptions } from '../../bird/fib/types.ts';
 import type { Decision, Path } from '../../bird/rib/types.ts';
 import { openKernel } from '../../src/kernel/open-kernel.ts';
 import type { Logger } from '../../src/logging.ts';
@@ -27,7 +27,7 @@ type World = {
 	/** Destinations of protocol 174, with what `ip` says of each. */
 	readonly own: () => Map<string, string>;
 	readonly logged: string[];
-	readonly again: () => Fib;
+	readonly again: (more?: Partial<FibOptions>) => Fib;
 };
 
 let count = 0;
@@ -57,10 +57,10 @@ const world = (): World => {
 	};
 	const log: Logger = { debug: () => {}, info: () => {}, warn: note, error: note, child: () => log };
 	/** As a daemon starting anew: nothing remembered. */
-	const again = (): Fib => {
+	const again = (more: Partial<FibOptions> = {}): Fib => {
 		const kernel = openKernel({ log, netns: `/run/netns/${name}` });
 		cleanups.push(() => kernel.close());
-		const fib = createFib({ kernel, log, prefSrc: { 4: '192.0.2.99', 6: '2001:db8::99' }, maximumPaths: 4 });
+		const fib = createFib({ kernel, log, prefSrc: { 4: '192.0.2.99', 6: '2001:db8::99' }, maximumPaths: 4, ...more });
 		cleanups.push(() => fib.close());
 		return fib;
 	};
@@ -275,4 +275,51 @@ test('fib: a refused route is shown with its reason, leaves others alone, and se
 	ns('route', 'del', '10.244.3.0/24', 'metric', '174');
 	await until(() => own().size === 3, 'all installed');
 	await until(() => fib.status().failed.length === 0, 'no failure left');
+});
+
+test('fib: another metric: the routes there are stay until the others are in the kernel', async () => {
+	const { fib, ns, again } = world();
+	const routes = new Map([decision('10.244.2.0/24', '192.0.2.12'), decision('fd00:2::/64', '2001:db8::12')]);
+	await fib.start();
+	fib.update(routes);
+	await fib.flush();
+	fib.close();
+	const metrics = (): string[] =>
+		['-4', '-6'].flatMap((family) =>
+			[...ns('-N', '-o', family, 'route', 'show', 'proto', '174').matchAll(/^(\S+) .*metric (\d+)/gm)].map(
+				([, dst, metric]) => `${dst} ${metric}`,
+			),
+		);
+	assert.deepEqual(metrics(), ['10.244.2.0/24 174', 'fd00:2::/64 174']);
+	const other = again({ owner: { protocol: 174, metric: 1024, metric6: 174 } });
+	await other.start();
+	assert.equal(other.found, 2, 'what another metric has counts as kept');
+	other.update(routes);
+	await other.flush();
+	assert.deepEqual(metrics().sort(), ['10.244.2.0/24 1024', '10.244.2.0/24 174', 'fd00:2::/64 174']);
+	other.converged();
+	await until(() => metrics().length === 2, 'only the wanted metric');
+	assert.deepEqual(metrics(), ['10.244.2.0/24 1024', 'fd00:2::/64 174']);
+	assert.deepEqual(await other.verify(), []);
+	other.close();
+	// Back, by a process that knows nothing of the other metric.
+	const back = again();
+	await back.start();
+	assert.equal(back.found, 2);
+	back.update(routes);
+	back.converged();
+	await until(() => String(metrics()) === '10.244.2.0/24 174,fd00:2::/64 174', 'as before');
+});
+
+test('fib: left to felix is what felix has a route for', async () => {
+	const { fib, ns, own, again } = world();
+	fib.close();
+	ns('route', 'add', '10.244.2.0/24', 'via', '192.0.2.12', 'proto', '173', 'metric', '175');
+	const leaving = again({ leaveToFelix: true });
+	await leaving.start();
+	leaving.update(new Map([decision('10.244.2.0/24', '192.0.2.12'), decision('10.244.3.0/24', '192.0.2.13')]));
+	await leaving.flush();
+	assert.deepEqual([...own().keys()], ['10.244.3.0/24']);
+	ns('route', 'delete', '10.244.2.0/24', 'proto', '173', 'metric', '175');
+	await until(() => own().has('10.244.2.0/24'), 'ours, when felix has none');
 });

@@ -114,7 +114,7 @@ describe('fields of BGPConfiguration', () => {
 	});
 	for (const [spec, words] of [
 		[{ prefixAdvertisements: [{ cidr: '10.0.0.0/8', communities: ['x'] }] }, /communities\[0\] 'x' is neither/],
-		[{ programClusterRoutes: 'EnabledIPIPOnly' }, /programClusterRoutes must be Enabled .*no encapsulation/],
+		[{ programClusterRoutes: 'EnabledIPIPOnly' }, /programClusterRoutes must be Enabled, .*no encapsulation/],
 		[{ ipv4NormalRoutePriority: 0 }, /ipv4NormalRoutePriority must be 1 to 2147483646/],
 		[{ localWorkloadPeeringIPV4: '192.0.2.1' }, /does not apply: there is no BGP with workloads/],
 		[{ serviceClusterIPs: [{ cidr: '10.96.0.1/12' }] }, /serviceClusterIPs\[0\].cidr .*host bits/],

@@ -99,6 +99,14 @@ describe('cluster routes', () => {
 		assert.deepEqual(problems, []);
 	});
 
+	it('are no fallback where learnt routes are behind it', () => {
+		const { fallback } = clusterRoutes({ ...input, cluster: clusterOf([n1, n2]), mode: 'bgp', withoutFallback: [4] });
+		assert.deepEqual(
+			fallback.filter(({ dst }) => !dst.includes(':')),
+			[],
+		);
+	});
+
 	it('are no fallback without a mesh, but for what an earlier run left', () => {
 		const without = { ...input, mode: 'bgp', mesh: false } as const;
 		assert.deepEqual(clusterRoutes(without).fallback, []);
