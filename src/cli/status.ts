@@ -74,6 +74,13 @@ const ask = (socketPath: string): Promise<DaemonStatus | string> =>
 const sentence = ({ object, field, reason, code }: Problem): string =>
 	[object, field, reason, code && `[${code}]`].filter(Boolean).join(' ');
 
+/**
+ * A node of the mesh where nothing listens: in host-gw mode, while a cluster changes its mode, or its bird is not running, which is
+ * told there. Its pods are reached by felix's own routes.
+ */
+const isSpeakerless = ({ name, state, lastError }: Session): boolean =>
+	state !== 'Established' && name.startsWith('mesh/') && lastError.startsWith('connection refused');
+
 /** What keeps the node from doing its work, in words. */
 export const degradations = (answers: Answers): readonly string[] =>
 	daemons.flatMap((daemon) => {
@@ -89,7 +96,7 @@ export const degradations = (answers: Answers): readonly string[] =>
 			...(missing > 0 ? [`${missing} routes are not in the kernel. ${status.lastError ?? ''}`.trim()] : []),
 			...(status.lastError ? [status.lastError] : []),
 			...(status.sessions ?? [])
-				.filter(({ state }) => state !== 'Established')
+				.filter((session) => session.state !== 'Established' && !isSpeakerless(session))
 				.map(({ name, state, lastError }) => `session ${name} is ${state}${lastError === '' ? '' : `: ${lastError}`}`),
 			...status.problems.map(sentence),
 		].map((reason) => `${daemon}: ${reason}`);
@@ -134,6 +141,7 @@ const screen = (answers: Answers, degraded: readonly string[]): string => {
 	}
 	const width = Math.max(...rows.map(([name]) => name.length), 0);
 	const sessions = typeof bird === 'string' ? [] : (bird.sessions ?? []);
+	const speakerless = sessions.filter(isSpeakerless).map(({ name }) => name.slice('mesh/'.length));
 	const warnings = daemons.flatMap((daemon) => {
 		const status = answers[daemon];
 		if (typeof status === 'string') return [];
@@ -157,6 +165,12 @@ const screen = (answers: Answers, degraded: readonly string[]): string => {
 							String(one.advertised),
 						]),
 					),
+				]),
+		...(speakerless.length === 0
+			? []
+			: [
+					'',
+					`warning: no speaker on ${speakerless.slice(0, 5).join(', ')}${speakerless.length > 5 ? ` and ${speakerless.length - 5} more` : ''}: in host-gw mode, or bird is not running there`,
 				]),
 		...(warnings.length === 0 ? [] : ['', ...new Set(warnings.map((text) => `warning: ${text}`))]),
 		'',

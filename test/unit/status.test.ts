@@ -111,6 +111,15 @@ describe('manx status', () => {
 		assert.ok(degraded.includes('felix: Node n1 does not exist'));
 	});
 
+	it('warns of nodes without a speaker, as in host-gw mode, and is well', async () => {
+		const refused = { state: 'Active', lastError: 'connection refused: nothing listens there (yet)' };
+		await daemon('felix', felix);
+		await daemon('bird', { ...bird, sessions: [session, { ...session, name: 'mesh/n3', ...refused }] });
+		const { code, text } = await run();
+		assert.equal(code, 0, text);
+		assert.match(text, /^warning: no speaker on n3: in host-gw mode, or bird is not running there$/m);
+	});
+
 	it('tells of a daemon that is not running', async () => {
 		await daemon('felix', felix);
 		const { code, text } = await run();
