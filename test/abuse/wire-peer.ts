@@ -31,6 +31,8 @@ export type Dial = {
 	readonly port?: number;
 	/** Called for every message instead of keeping it. */
 	readonly onFrame?: (frame: Frame) => void;
+	/** Of TCP MD5 (RFC 2385). */
+	readonly password?: string;
 	/** Reads nothing. */
 	readonly deaf?: boolean;
 };
@@ -118,9 +120,9 @@ export const listenPeer = (netns: string, address: string): WireListener => {
 };
 
 /** Not yet connected: what is written waits. */
-export const dialPeer = ({ netns, from, to, port = 179, onFrame, deaf = false }: Dial): WirePeer => {
+export const dialPeer = ({ netns, from, to, port = 179, onFrame, deaf = false, password }: Dial): WirePeer => {
 	const open = (): number => {
-		const opened = openDialSocket(to, {});
+		const opened = openDialSocket(to, password === undefined ? {} : { password });
 		if (!opened.ok) throw new Error(`no socket: errno ${opened.code}`);
 		return opened.fd;
 	};
