@@ -3,6 +3,7 @@
  * that counts before one that is finished, a wired one before one that is only reported, a running one before one that
  * is not, and of equals the first by name, so that the answer does not depend on the order of events.
  */
+import { createPlaces } from './places.ts';
 import { keyOfRecord, type PodRecord } from './records.ts';
 
 export type AddressOwners = {
@@ -19,29 +20,40 @@ const sameList = (a: readonly string[], b: readonly string[]): boolean =>
 const nobody: ReadonlySet<PodRecord> = new Set();
 
 export const createAddressOwners = (): AddressOwners => {
-	/** One record for the usual address with one claimant: lists for all would cost 100,000 arrays. */
-	const claimants = new Map<string, PodRecord | PodRecord[]>();
+	/** The usual address has one claimant, whose own list of claims tells the address: a Map of all would be 7 MB. */
+	const single = createPlaces();
+	const several = new Map<string, PodRecord[]>();
 
-	const ownerOf = (address: string): PodRecord | undefined => {
-		const found = claimants.get(address);
-		if (!Array.isArray(found)) return found;
-		return found.reduce((best, pod) =>
-			pod.rank > best.rank || (pod.rank === best.rank && keyOfRecord(pod) < keyOfRecord(best)) ? pod : best,
-		);
-	};
+	const ownerOf = (address: string): PodRecord | undefined =>
+		several
+			.get(address)
+			?.reduce((best, pod) =>
+				pod.rank > best.rank || (pod.rank === best.rank && keyOfRecord(pod) < keyOfRecord(best)) ? pod : best,
+			) ?? single.get(address);
+	/** `pod.claims` has the address. */
 	const addClaim = (address: string, pod: PodRecord): void => {
-		const found = claimants.get(address);
-		if (found === undefined) claimants.set(address, pod);
-		else claimants.set(address, Array.isArray(found) ? [...found, pod] : [found, pod]);
+		const found = several.get(address);
+		const other = single.get(address);
+		if (found !== undefined) {
+			found.push(pod);
+		} else if (other !== undefined) {
+			single.delete(address);
+			several.set(address, [other, pod]);
+		} else {
+			single.add(address, pod);
+		}
 	};
 	const dropClaim = (address: string, pod: PodRecord): void => {
-		const found = claimants.get(address);
-		if (!Array.isArray(found)) {
-			claimants.delete(address);
+		const found = several.get(address);
+		if (found === undefined) {
+			single.delete(address);
 			return;
 		}
 		const rest = found.filter((other) => other !== pod);
-		claimants.set(address, rest.length === 1 ? (rest[0] as PodRecord) : rest);
+		several.set(address, rest);
+		if (rest.length > 1) return;
+		several.delete(address);
+		single.add(address, rest[0] as PodRecord);
 	};
 
 	return {

@@ -9,7 +9,7 @@ import { shortHash } from './hash.ts';
 import { createMemberSet } from './member-set.ts';
 import { createMerging, type MergeLimits, type Merging } from './merged-rules.ts';
 import { openSetName, setID, setLetter, setName } from './names.ts';
-import { contributeToHome, type FamilySets, type Home, type PodRecord, type Selection } from './records.ts';
+import { contributeToHome, type FamilySets, type Home, type PodRecord, podsOf, type Selection } from './records.ts';
 import type { Selections } from './selections.ts';
 import { compileSelector } from './selector.ts';
 import type { SetUses } from './set-uses.ts';
@@ -84,7 +84,7 @@ export const createGroups = ({ selections, uses, limits, onChange }: GroupsNeeds
 
 	const detach = (record: PolicyRecord): void => {
 		if (!record.subject) return;
-		for (const pod of record.subject.pods) dirty.add(pod);
+		for (const pod of podsOf(record.subject)) dirty.add(pod);
 		record.subject.policies.delete(record.key);
 		selections.release(record.subject);
 		record.subject = undefined;
@@ -93,7 +93,7 @@ export const createGroups = ({ selections, uses, limits, onChange }: GroupsNeeds
 		const { namespace } = policy.metadata;
 		record.subject = selections.acquire({ namespace, pods: compileSelector(policy.spec.podSelector), local: true });
 		record.subject.policies.add(record.key);
-		for (const pod of record.subject.pods) dirty.add(pod);
+		for (const pod of podsOf(record.subject)) dirty.add(pod);
 	};
 
 	/** New sets before old ones go, so that what both name stays as it is. */
@@ -225,7 +225,7 @@ export const createGroups = ({ selections, uses, limits, onChange }: GroupsNeeds
 			record.spec = spec;
 			const old = record.subject;
 			if (old) {
-				for (const pod of old.pods) dirty.add(pod);
+				for (const pod of podsOf(old)) dirty.add(pod);
 				old.policies.delete(key);
 			}
 			attach(record, policy);

@@ -12,13 +12,12 @@ export type FamilySets = { readonly [F in Family]: MemberSet };
 /** Where a local pod is at home in a direction: a group, or the open set. */
 export type Home = { readonly members: FamilySets };
 
-/** Pods that one selection takes, kept current while anyone needs it. */
+/** One selection, kept current in the pods it takes (`podsOf`) while anyone needs it. */
 export type Selection = {
 	readonly key: string;
 	readonly scope: Scope;
 	readonly selector: Selector;
 	readonly local: boolean;
-	readonly pods: Set<PodRecord>;
 	/** Keys of the policies whose podSelector this is. */
 	readonly policies: Set<string>;
 	addresses: FamilySets | undefined;
@@ -78,11 +77,14 @@ export type PodRecord = {
 /** `namespace/name` */
 export const keyOfRecord = ({ name, namespace }: PodRecord): string => `${namespace.name}/${name}`;
 
-/** Lists of selections by what they were made of, for as long as a pod has them. */
+/** Lists of selections by what they were made of. */
 const longer = new WeakMap<readonly Selection[], WeakMap<Selection, readonly Selection[]>>();
+/** Longer lists are few pods' and have many orders. */
+export const mostShared = 4;
 
 /** The same list for the same two: pods taken by the same selections share it. */
 export const withSelection = (list: readonly Selection[], selection: Selection): readonly Selection[] => {
+	if (list.length >= mostShared) return list.concat(selection);
 	const known = longer.get(list)?.get(selection);
 	if (known !== undefined) return known;
 	const made = list.concat(selection);
@@ -92,6 +94,13 @@ export const withSelection = (list: readonly Selection[], selection: Selection):
 };
 
 export const portKey = (protocol: Protocol, name: string): string => `${protocol}/${name}`;
+
+/** The pods a selection takes. A Set for each selection would be 3 MB where one takes all pods of a large cluster. */
+export const podsOf = function* (selection: Selection): Generator<PodRecord> {
+	for (const namespace of selection.scope.namespaces) {
+		for (const pod of namespace.pods.values()) if (pod.selections.includes(selection)) yield pod;
+	}
+};
 
 /** Puts what `pod` is worth into the sets of one selection, or takes it out. */
 export const contributeTo = (selection: Selection, pod: PodRecord, present: boolean): void => {

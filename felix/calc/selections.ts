@@ -7,8 +7,10 @@ import { type PodSelection, selectionKey } from './compile-policy.ts';
 import { createLabelIndex } from './label-index.ts';
 import {
 	contributeTo,
+	mostShared,
 	type NamespaceRecord,
 	type PodRecord,
+	podsOf,
 	type Scope,
 	type Selection,
 	withSelection,
@@ -50,17 +52,17 @@ export const createSelections = (needs: SelectionsNeeds): Selections => {
 	const scopeIndex = createLabelIndex<Scope>();
 
 	const join = (selection: Selection, pod: PodRecord): void => {
-		if (selection.pods.has(pod)) return;
-		selection.pods.add(pod);
+		if (pod.selections.includes(selection)) return;
 		pod.selections = withSelection(pod.selections, selection);
 		contributeTo(selection, pod, true);
 		if (selection.policies.size > 0) policiesChanged(pod);
 	};
 	const forget = (pod: PodRecord, selection: Selection): void => {
-		pod.selections = pod.selections.filter((other) => other !== selection).reduce(withSelection, none);
+		const rest = pod.selections.filter((other) => other !== selection);
+		pod.selections = rest.length > mostShared ? rest : rest.reduce(withSelection, none);
 	};
 	const leave = (selection: Selection, pod: PodRecord): void => {
-		if (!selection.pods.delete(pod)) return;
+		if (!pod.selections.includes(selection)) return;
 		forget(pod, selection);
 		contributeTo(selection, pod, false);
 		if (selection.policies.size > 0) policiesChanged(pod);
@@ -144,7 +146,6 @@ export const createSelections = (needs: SelectionsNeeds): Selections => {
 				scope,
 				selector: wanted.pods,
 				local: wanted.local,
-				pods: new Set(),
 				policies: new Set(),
 				addresses: undefined,
 				namedPorts: new Map(),
@@ -162,7 +163,7 @@ export const createSelections = (needs: SelectionsNeeds): Selections => {
 		release: (selection) => {
 			if (--selection.users > 0) return;
 			const { scope } = selection;
-			for (const pod of selection.pods) forget(pod, selection);
+			for (const pod of podsOf(selection)) forget(pod, selection);
 			selections.delete(selection.key);
 			scope.selections.delete(selection);
 			(selection.local ? scope.localIndex : scope.index).remove(selection, selection.selector);

@@ -3,7 +3,7 @@ import type { Family } from '../../src/net/ip.ts';
 import type { SetUse } from './compile-policy.ts';
 import { createMemberSet, type MemberSet } from './member-set.ts';
 import { setName } from './names.ts';
-import { contributeTo, type FamilySets, portKey, type Selection } from './records.ts';
+import { contributeTo, type FamilySets, podsOf, portKey, type Selection } from './records.ts';
 import type { Selections } from './selections.ts';
 
 export type SetUses = {
@@ -39,7 +39,7 @@ export const createSetUses = (selections: Selections, onChange: (family: Family,
 		const selection = selections.acquire(use.selection);
 		/** Members are put in once for the new sets only: adding what is in a set already changes nothing. */
 		const fillFrom = (filled: Selection): void => {
-			for (const pod of filled.pods) contributeTo(filled, pod, true);
+			for (const pod of podsOf(selection)) contributeTo(filled, pod, true);
 		};
 		if (use.kind === 'addresses') {
 			const addresses = both(use, 'hash:ip');

@@ -25,7 +25,7 @@ export const createDigests = (): Digests => {
 	const seed = randomBytes(4).readUInt32LE();
 	let entries = Buffer.alloc(4096);
 	let end = firstEntry;
-	/** Offsets of entries, `empty` or `deleted`; a power of two of them, at most half in use. */
+	/** Offsets of entries, `empty` or `deleted`; a power of two of them, at most three quarters in use. */
 	let slots = new Uint32Array(256);
 	let used = 0;
 	let size = 0;
@@ -60,13 +60,13 @@ export const createDigests = (): Digests => {
 		}
 	};
 
-	/** Makes room for as many again, and leaves out what was deleted. */
+	/** Makes room for more, and leaves out what was deleted. */
 	const rebuild = (): void => {
 		let bytes = firstEntry;
 		for (const entry of slots) if (entry >= firstEntry) bytes += keyEnd(entry) - entry;
 		const old = { entries, slots };
 		let room = 256;
-		while (room < size * 4) room *= 2;
+		while (room < size * 2) room *= 2;
 		const packed = Buffer.alloc(Math.max(4096, bytes + (bytes >>> 1)));
 		const places = new Uint32Array(room);
 		end = firstEntry;
@@ -92,7 +92,7 @@ export const createDigests = (): Digests => {
 		set: (key, digest) => {
 			let slot = slotOf(key);
 			if ((slots[slot] as number) < firstEntry) {
-				if (used * 2 >= slots.length || end + headBytes + length > entries.length) {
+				if (used * 4 >= slots.length * 3 || end + headBytes + length > entries.length) {
 					rebuild();
 					slot = slotOf(key);
 				}
