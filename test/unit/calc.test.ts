@@ -24,6 +24,46 @@ const peers = (calc: PolicyCalc): string[] => {
 };
 
 describe('who is taken', () => {
+	test('a pod made again elsewhere is told from the one still wired here, whatever came first, and over a restart', () => {
+		const local = { key: 'x/server', addresses: ['10.0.0.1', 'fd00::1'], node: 'n1' };
+		const here = makePod('x/server', { app: 'server' }, ['10.0.0.1', 'fd00::1']);
+		const made = makePod('x/server', { app: 'client' }, ['10.0.1.9']);
+		const there = { ...made, spec: { ...made.spec, nodeName: 'n2' } };
+		const states = (calc: PolicyCalc) => [plain(calc.state(4)), plain(calc.state(6))];
+		const start = (): PolicyCalc => {
+			const calc = createPolicyCalc();
+			calc.set(makeNamespace('x'));
+			calc.set(makePolicy('x/p', { podSelector: selector({ app: 'server' }), ingress: [fromApp('client')] }));
+			return calc;
+		};
+		const before = start();
+		before.set(here);
+		before.setLocalPod(local);
+		const lastKnown = before.lastKnown('x/server') as LastKnown;
+		before.set(there);
+		assert.deepEqual(peers(before), ['10.0.1.9']);
+		assert.deepEqual(before.podAt('10.0.1.9')?.key, 'x/server');
+		assert.deepEqual(before.lastKnown('x/server'), lastKnown);
+
+		const restarted = start();
+		restarted.set(there);
+		restarted.setLocalPod({ ...local, lastKnown });
+		assert.deepEqual(states(restarted), states(before));
+
+		const without = start();
+		without.set(there);
+		for (const calc of [before, restarted]) {
+			calc.deleteLocalPod('x/server');
+			assert.deepEqual(states(calc), states(without));
+			assert.equal(calc.pod('x/server')?.nodeName, 'n2');
+			calc.set(here);
+			calc.setLocalPod(local);
+			assert.deepEqual(peers(calc), []);
+			calc.set(there);
+			calc.delete('Pod', 'x/server');
+			assert.deepEqual([peers(calc), calc.podAt('10.0.1.9')], [[], undefined]);
+		}
+	});
 	test('a selected local pod leaves the open set for its group', () => {
 		const state = world().state(4);
 		assert.equal(state.groups.length, 1);
