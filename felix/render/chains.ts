@@ -2,6 +2,10 @@
 export const chain = {
 	prerouting: 'MANX-PREROUTING',
 	forward: 'MANX-FORWARD',
+	related: 'MANX-RELATED',
+	fromPod: 'MANX-FROM-POD',
+	toPod: 'MANX-TO-POD',
+	podToPod: 'MANX-POD-TO-POD',
 	accept: 'MANX-ACCEPT',
 	input: 'MANX-INPUT',
 	output: 'MANX-OUTPUT',

@@ -52,18 +52,28 @@ export const renderRuleset = ({ family, policy, settings, services = false }: Ru
 	const { logging = false, sourceRule = true } = settings;
 
 	const filter: [string, readonly string[]][] = [
+		// Interfaces are asked for as seldom as can be: each time costs as much as a set under iptables-nft.
 		[
 			chain.forward,
 			[
 				`${from} ${confirmed} -j ACCEPT`,
 				`${to} ${confirmed} -j ACCEPT`,
-				`${from} ${related} -j ACCEPT`,
-				`${to} ${related} -j ACCEPT`,
+				`${related} -j ${chain.related}`,
+				`${from} -g ${chain.fromPod}`,
+				`${to} -g ${chain.toPod}`,
+			],
+		],
+		[chain.related, [`${from} -j ACCEPT`, `${to} -j ACCEPT`]],
+		[chain.fromPod, [`${to} -g ${chain.podToPod}`, `${newNotSYN} -j ${chain.reset}`, `-j ${chain.egress}`]],
+		[chain.toPod, [`${newNotSYN} -j ${chain.reset}`, `-j ${chain.ingress}`]],
+		[
+			chain.podToPod,
+			[
 				// A pod that meets itself through its Service: the destination lives behind the interface the packet came in by.
-				`${from} ${to} -m set --match-set ${sets.source} dst,src -j RETURN`,
+				`-m set --match-set ${sets.source} dst,src -j RETURN`,
 				`${newNotSYN} -j ${chain.reset}`,
-				`${from} -j ${chain.egress}`,
-				`${to} -j ${chain.ingress}`,
+				`-j ${chain.egress}`,
+				`-j ${chain.ingress}`,
 			],
 		],
 		[

@@ -22,12 +22,24 @@ test('the whole ruleset of a node without policies', () => {
 		`filter MANX-FORWARD
   -i manx+ -m conntrack --ctstatus CONFIRMED -j ACCEPT
   -o manx+ -m conntrack --ctstatus CONFIRMED -j ACCEPT
-  -i manx+ -m conntrack --ctstate RELATED -j ACCEPT
-  -o manx+ -m conntrack --ctstate RELATED -j ACCEPT
-  -i manx+ -o manx+ -m set --match-set manx-6-src dst,src -j RETURN
+  -m conntrack --ctstate RELATED -j MANX-RELATED
+  -i manx+ -g MANX-FROM-POD
+  -o manx+ -g MANX-TO-POD
+filter MANX-RELATED
+  -i manx+ -j ACCEPT
+  -o manx+ -j ACCEPT
+filter MANX-FROM-POD
+  -o manx+ -g MANX-POD-TO-POD
   -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j MANX-RESET
-  -i manx+ -j MANX-EGRESS
-  -o manx+ -j MANX-INGRESS
+  -j MANX-EGRESS
+filter MANX-TO-POD
+  -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j MANX-RESET
+  -j MANX-INGRESS
+filter MANX-POD-TO-POD
+  -m set --match-set manx-6-src dst,src -j RETURN
+  -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j MANX-RESET
+  -j MANX-EGRESS
+  -j MANX-INGRESS
 filter MANX-ACCEPT
   -i manx+ -j ACCEPT
   -o manx+ -j ACCEPT
