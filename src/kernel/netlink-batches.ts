@@ -54,7 +54,7 @@ type Batch = {
 const { EBADF } = constants.errno;
 /** How much goes into a datagram: for the other thread more, since each costs two changes between threads. */
 const small = { messages: 512, bytes: 131_072 } as const;
-const large = { messages: 2048, bytes: 196_608 } as const;
+const large = { messages: 4096, bytes: 393_216 } as const;
 /** From so many on another thread is worth its while. */
 const many = 2 * small.messages;
 

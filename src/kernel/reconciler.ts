@@ -36,7 +36,7 @@ export type Feed<V extends B, B = V> = {
 };
 
 /** Changes handed to a resource at a time. */
-const chunk = 8192;
+const chunk = 32_768;
 const isError = (outcome: Outcome): outcome is KernelError => typeof outcome === 'object';
 
 /** `settled` returns when all notifications sent so far have been fed in, so that no stale one is believed after. */
