@@ -38,6 +38,9 @@ export type PassesPorts = {
 /** Decisions handed to the FIB at a time. */
 const PORTION = 8192;
 const PULSE_MS = 200;
+/** So many peers told at a time rest for a moment: what comes meanwhile, as at a start, goes in the same messages. */
+const MANY = 64;
+const REST_MS = 25;
 
 export const createPasses = ({ rib, fib, timers, peers, startUp, running }: PassesPorts): Passes => {
 	let scheduled = false;
@@ -47,6 +50,9 @@ export const createPasses = ({ rib, fib, timers, peers, startUp, running }: Pass
 	let watched: ReadonlySet<string> | undefined;
 	/** Names of those to be pumped. */
 	let due = new Set<string>();
+	/** Many were told; the next time is not before. */
+	let restUntil = 0;
+	let resting = false;
 
 	const schedule: Passes['schedule'] = (peer) => {
 		if (peer !== undefined) due.add(peer);
@@ -106,16 +112,37 @@ export const createPasses = ({ rib, fib, timers, peers, startUp, running }: Pass
 	/** True: some have more to be told at once. */
 	const pump = (): boolean => {
 		for (const name of rib.takeWaiting()) due.add(name);
+		if (due.size > MANY && rest()) return false;
 		const now = due;
 		due = new Set();
+		let asked = 0;
 		for (const name of now) {
 			if (peers.get(name)?.pump()) due.add(name);
-			pulse();
+			if (++asked % 16 === 0) pulse();
 		}
+		if (now.size > MANY) restUntil = timers.now() + REST_MS;
 		return due.size > 0;
 	};
 
+	/** True: the peers that are due wait for a moment. */
+	const rest = (): boolean => {
+		if (resting) return true;
+		const milliseconds = restUntil - timers.now();
+		if (milliseconds <= 0) return false;
+		resting = true;
+		timers.start(milliseconds, () => {
+			resting = false;
+			restUntil = 0;
+			schedule();
+		});
+		return true;
+	};
+
 	const pass = (limit?: number): void => {
+		if (limit === undefined) {
+			restUntil = 0;
+			resting = false;
+		}
 		resolve();
 		handOver(limit);
 		const more = rib.undecided();

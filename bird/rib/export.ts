@@ -75,6 +75,14 @@ export const createExporters = ({
 	/** How often rewritten attributes were forgotten. */
 	let sweeps = 0;
 
+	/** Of each class, by the identifier of the peer that routes are from: the whole key is long to put together for each. */
+	const bySource = new Map<string, Map<string, Cache>>();
+	const reflectedOf = (own: string): Map<string, Cache> => {
+		const known = bySource.get(own) ?? new Map<string, Cache>();
+		bySource.set(own, known);
+		return known;
+	};
+
 	const cacheOf = (key: string): Cache => {
 		let cache = classes.get(key);
 		if (cache === undefined) {
@@ -89,6 +97,12 @@ export const createExporters = ({
 		const own = `${peer.source.kind} ${peer.nextHopSelf[4] ?? ''} ${peer.nextHopSelf[6] ?? ''} ${linkLocalSelf ?? ''}${rulesKey(peer)}`;
 		const { rules = {} } = peer;
 		const plain = cacheOf(own);
+		const fromReflected = reflectedOf(own);
+		const reflectedFrom = (bgpIdentifier: string): Cache => {
+			const cache = fromReflected.get(bgpIdentifier) ?? cacheOf(`${own} ${bgpIdentifier}`);
+			fromReflected.set(bgpIdentifier, cache);
+			return cache;
+		};
 		const external = peer.source.kind === 'ebgp';
 
 		/** Within the AS, from one internal peer to another: the reflector's part (RFC 4456 §6). */
@@ -171,7 +185,7 @@ export const createExporters = ({
 			const verdict = judge(path, entry);
 			if (refuses(path, family, verdict) !== undefined) return undefined;
 			const reflects = isReflected(path.source);
-			const cache = (reflects ? cacheOf(`${own} ${path.source.bgpIdentifier}`) : plain)[family];
+			const cache = (reflects ? reflectedFrom(path.source.bgpIdentifier) : plain)[family];
 			const judged = verdict?.attributes ?? path.attributes;
 			const known = cache.get(judged);
 			if (known !== undefined) return known;
