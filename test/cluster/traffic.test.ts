@@ -84,6 +84,30 @@ describe('traffic in a cluster of three nodes', { timeout: 1_800_000 }, () => {
 		}
 	});
 
+	it('a pod of limited bandwidth is limited by the bandwidth plugin, and reached as others are', async () => {
+		const { spec } = webDaemonSet.spec.template;
+		const annotations = { 'kubernetes.io/ingress-bandwidth': '20M', 'kubernetes.io/egress-bandwidth': '20M' };
+		const metadata = { name: 'slow', namespace: 'default', labels: { app: 'slow' }, annotations };
+		const containers = spec.containers.map(({ ports: _hostPort, ...container }) => container);
+		const pod = { apiVersion: 'v1', kind: 'Pod', metadata, spec: { ...spec, containers } };
+		await cluster.api.apply([pod]);
+		const [slow] = await cluster.untilReady('default', 'app=slow', 1);
+		assert.ok(slow !== undefined);
+		const qdiscs = await cluster.output(
+			slow.node,
+			'sh',
+			'-c',
+			'tc qdisc show dev $(ip -o route get $0 | grep -o "manx[0-9a-f]*")',
+			slow.ip,
+		);
+		assert.match(qdiscs, /^qdisc tbf .*^qdisc ingress /ms);
+		for (const from of web) {
+			const [seen = ''] = await cluster.dial(from, slow.ip, 8080, { request: 'clientip' });
+			assert.match(seen, new RegExp(`^${from.ip}:`), from.node);
+		}
+		await cluster.api.delete([pod]);
+	});
+
 	it('a hostPort leads to the pod of its node, from pods and from other nodes', async () => {
 		for (const to of web) {
 			for (const from of web) {
