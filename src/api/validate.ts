@@ -102,7 +102,13 @@ const namespace = z.object({
 	})),
 });
 
-const ipBlock = z.object({ cidr: cidr('cleared'), except: list(cidr('cleared')) }).superRefine((block, context) => {
+/** API servers since 1.21 take leading zeros, and mean decimal numbers (k8s.io/utils/net ParseCIDRSloppy). */
+const blockCidr = z
+	.string()
+	.transform((text) => (text.includes(':') ? text : text.replace(/(^|[./])0+(?=\d)/g, '$1')))
+	.pipe(cidr('cleared'));
+
+const ipBlock = z.object({ cidr: blockCidr, except: list(blockCidr) }).superRefine((block, context) => {
 	const outer = parseCidr(block.cidr);
 	block.except.forEach((exception, i) => {
 		const inner = parseCidr(exception);

@@ -137,6 +137,15 @@ describe('validation makes objects total', () => {
 		assert.deepEqual(spec.ingress, [{ peers: [], ports: [{ protocol: 'TCP' }] }]);
 		assert.deepEqual(spec.egress[0]?.peers, [{ ipBlock: { cidr: '192.168.1.0/24', except: [] } }]);
 	});
+	it('reads leading zeros in an ipBlock as API servers do, never as octal', () => {
+		const spec = policySpec(
+			'{ingress: [{from: [{ipBlock: {cidr: 010.000.0.0/08, except: [10.012.0.0/16]}}, {ipBlock: {cidr: 0.0.0.0/0}}]}]}',
+		);
+		assert.deepEqual(spec.ingress[0]?.peers, [
+			{ ipBlock: { cidr: '10.0.0.0/8', except: ['10.12.0.0/16'] } },
+			{ ipBlock: { cidr: '0.0.0.0/0', except: [] } },
+		]);
+	});
 	it('leaves foreign kinds alone', () => {
 		assert.deepEqual(check('{apiVersion: apps/v1, kind: Deployment}'), { type: 'foreign', kind: 'Deployment' });
 	});
