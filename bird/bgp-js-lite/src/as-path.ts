@@ -40,9 +40,11 @@ export const decodeAsPath = (value: Uint8Array, asSize: 2 | 4): readonly AsPathS
 	return segments;
 };
 
+const writer = createWriter();
+
 /** Segments of more than 255 AS numbers are cut, empty ones left out. Two octets: what does not fit becomes AS_TRANS. */
 export const encodeAsPath = (segments: readonly AsPathSegment[], asSize: 2 | 4): Uint8Array => {
-	const writer = createWriter();
+	writer.clear();
 	for (const segment of segments) {
 		for (let from = 0; from < segment.asNumbers.length; from += 255) {
 			const part = segment.asNumbers.slice(from, from + 255);

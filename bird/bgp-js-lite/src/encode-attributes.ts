@@ -14,10 +14,12 @@ const ORIGIN_CODES = { igp: 0, egp: 1, incomplete: 2 } as const;
 
 type Encoded = { readonly flags: number; readonly code: number; readonly value: Uint8Array };
 
+/** Never two values at a time. */
+const scratch = createWriter();
 const built = (write: (writer: Writer) => void): Uint8Array => {
-	const writer = createWriter();
-	write(writer);
-	return writer.finish();
+	scratch.clear();
+	write(scratch);
+	return scratch.finish();
 };
 const u32 = (value: number): Uint8Array => built((writer) => writer.u32(value));
 

@@ -24,8 +24,8 @@ export type MpUnreach = AfiSafi & { readonly nlri: readonly Nlri[]; readonly emp
  * Where MP attributes are malformed nobody can tell the prefixes concerned: the session ends (RFC 7606 §5.3, §7.11), with
  * the attribute as data (RFC 4760 §7).
  */
-const malformed = (name: string, why: string, attribute: Uint8Array): ReturnType<typeof fail> =>
-	fail(reset(ERROR_CODE.update, UPDATE_ERROR.optionalAttribute, `${name} cannot be read: ${why}.`, attribute.slice()));
+const malformed = (name: string, why: string, attribute: () => Uint8Array): ReturnType<typeof fail> =>
+	fail(reset(ERROR_CODE.update, UPDATE_ERROR.optionalAttribute, `${name} cannot be read: ${why}.`, attribute()));
 
 const isLinkLocal = (bytes: Uint8Array, at: number): boolean =>
 	u8At(bytes, at) === 0xfe && (u8At(bytes, at + 1) & 0xc0) === 0x80;
@@ -53,7 +53,11 @@ const decodeNextHop = (bytes: Uint8Array): Pick<MpReach, 'nextHop' | 'linkLocalN
 	return { nextHop: isV6Host(bytes, 0) ? v6At(bytes, 0) : linkLocalNextHop, linkLocalNextHop };
 };
 
-export const decodeMpReach = (value: Uint8Array, attribute: Uint8Array, options: CodecOptions): Decoded<MpReach> => {
+export const decodeMpReach = (
+	value: Uint8Array,
+	attribute: () => Uint8Array,
+	options: CodecOptions,
+): Decoded<MpReach> => {
 	const name = 'MP_REACH_NLRI';
 	if (value.length < 5) return malformed(name, `it has ${value.length} octets of at least 5`, attribute);
 	const family = { afi: u16At(value, 0), safi: u8At(value, 2) };
@@ -79,7 +83,7 @@ export const decodeMpReach = (value: Uint8Array, attribute: Uint8Array, options:
 
 export const decodeMpUnreach = (
 	value: Uint8Array,
-	attribute: Uint8Array,
+	attribute: () => Uint8Array,
 	options: CodecOptions,
 ): Decoded<MpUnreach> => {
 	const name = 'MP_UNREACH_NLRI';

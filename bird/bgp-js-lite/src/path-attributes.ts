@@ -16,8 +16,8 @@ export type AttributeList = {
 	readonly unknown: NonNullable<PathAttributes['unknown']>;
 	readonly mpReach: MpReach | undefined;
 	readonly mpUnreach: MpUnreach | undefined;
-	/** Codes that were there, well-formed or not. */
-	readonly seen: ReadonlySet<number>;
+	/** Codes that were there, well-formed or not; each once. */
+	readonly seen: readonly number[];
 	/** None of them a session reset. */
 	readonly errors: readonly DecodeError[];
 };
@@ -26,8 +26,9 @@ type Attribute = {
 	readonly flags: number;
 	readonly code: number;
 	readonly value: Uint8Array;
+	readonly end: number;
 	/** Flags, code and length included: the data of most errors (RFC 4271 §6.3). */
-	readonly whole: Uint8Array;
+	readonly whole: () => Uint8Array;
 };
 
 const OPTIONAL_TRANSITIVE = FLAG.optional | FLAG.transitive;
@@ -47,7 +48,8 @@ const attributeAt = (bytes: Uint8Array, at: number): Attribute | { readonly code
 		return { code, why: `${attributeName(code)} of ${length} octets is longer than the path attributes` };
 	}
 	const end = at + headerLength + length;
-	return { flags, code, value: bytes.subarray(at + headerLength, end), whole: bytes.subarray(at, end) };
+	const value = bytes.subarray(at + headerLength, end);
+	return { flags, code, value, end, whole: () => bytes.slice(at, end) };
 };
 
 const faultError = (attribute: Attribute, fault: Fault): DecodeError =>
@@ -57,7 +59,7 @@ const faultError = (attribute: Attribute, fault: Fault): DecodeError =>
 		fault.subcode,
 		`${attributeName(attribute.code)} is malformed: ${fault.why}.`,
 		// RFC 4271 §6.3 names no data for a malformed AS_PATH.
-		fault.subcode === UPDATE_ERROR.malformedAsPath ? undefined : attribute.whole.slice(),
+		fault.subcode === UPDATE_ERROR.malformedAsPath ? undefined : attribute.whole(),
 	);
 
 /** An error fails the session; lesser ones are in the list. `classic`: prefixes follow that NEXT_HOP is for. */
@@ -68,7 +70,7 @@ export const decodePathAttributes = (
 ): Decoded<AttributeList> => {
 	const known: KnownAttributes = { shared: {} };
 	const unknown: { flags: number; code: number; value: Uint8Array }[] = [];
-	const seen = new Set<number>();
+	const seen: number[] = [];
 	const errors: DecodeError[] = [];
 	const partial: number[] = [];
 	let badNextHop: DecodeError | undefined;
@@ -84,23 +86,21 @@ export const decodePathAttributes = (
 			errors.push({ ...error, action: 'treatAsWithdraw' });
 			break;
 		}
-		at += attribute.whole.length;
+		at = attribute.end;
 		const { flags, code, value, whole } = attribute;
 
-		if (seen.has(code)) {
+		if (seen.includes(code)) {
 			const error = malformedList(`${attributeName(code)} appears more than once.`);
 			if (isMp(code)) return fail(error);
 			errors.push({ ...error, action: 'attributeDiscard' });
 			continue;
 		}
-		seen.add(code);
+		seen.push(code);
 
 		const unwanted = notWanted(code, options);
 		if (unwanted !== undefined) {
 			const message = `${attributeName(code)} is ignored: ${unwanted}.`;
-			errors.push(
-				decodeError('attributeDiscard', ERROR_CODE.update, UPDATE_ERROR.optionalAttribute, message, whole.slice()),
-			);
+			errors.push(decodeError('attributeDiscard', ERROR_CODE.update, UPDATE_ERROR.optionalAttribute, message, whole()));
 			continue;
 		}
 
@@ -108,7 +108,7 @@ export const decodePathAttributes = (
 		if (expected === undefined) {
 			if (!(flags & FLAG.optional)) {
 				const message = `Attribute ${code} is flagged as well-known, and is not known.`;
-				return fail(reset(ERROR_CODE.update, UPDATE_ERROR.unrecognizedWellKnownAttribute, message, whole.slice()));
+				return fail(reset(ERROR_CODE.update, UPDATE_ERROR.unrecognizedWellKnownAttribute, message, whole()));
 			}
 			const fault = unreadFault(code, value);
 			if (fault !== undefined) errors.push(faultError(attribute, fault));
@@ -121,10 +121,8 @@ export const decodePathAttributes = (
 		if (!flagsRight) {
 			const message = `${attributeName(code)} has the wrong flags 0x${flags.toString(16).padStart(2, '0')}.`;
 			// RFC 7606 §5.3: then its prefixes count as unreadable (§3 j).
-			if (isMp(code)) return fail(reset(ERROR_CODE.update, UPDATE_ERROR.attributeFlags, message, whole.slice()));
-			errors.push(
-				decodeError('treatAsWithdraw', ERROR_CODE.update, UPDATE_ERROR.attributeFlags, message, whole.slice()),
-			);
+			if (isMp(code)) return fail(reset(ERROR_CODE.update, UPDATE_ERROR.attributeFlags, message, whole()));
+			errors.push(decodeError('treatAsWithdraw', ERROR_CODE.update, UPDATE_ERROR.attributeFlags, message, whole()));
 		}
 		if (code === ATTRIBUTE.MP_REACH_NLRI) {
 			const decoded = decodeMpReach(value, whole, options);
@@ -133,7 +131,7 @@ export const decodePathAttributes = (
 			if (mpReach.nextHop === undefined && mpReach.nlri.length > 0) {
 				const message = 'The next hop in MP_REACH_NLRI is not the address of a host.';
 				errors.push(
-					decodeError('treatAsWithdraw', ERROR_CODE.update, UPDATE_ERROR.optionalAttribute, message, whole.slice()),
+					decodeError('treatAsWithdraw', ERROR_CODE.update, UPDATE_ERROR.optionalAttribute, message, whole()),
 				);
 			}
 		} else if (code === ATTRIBUTE.MP_UNREACH_NLRI) {

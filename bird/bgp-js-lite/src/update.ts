@@ -43,7 +43,7 @@ const missingAttributes = (list: AttributeList, classic: boolean): DecodeError[]
 	const mandatory: number[] = [ATTRIBUTE.ORIGIN, ATTRIBUTE.AS_PATH];
 	if (classic) mandatory.push(ATTRIBUTE.NEXT_HOP);
 	return mandatory
-		.filter((code) => !list.seen.has(code))
+		.filter((code) => !list.seen.includes(code))
 		.map((code) =>
 			decodeError(
 				'treatAsWithdraw',
@@ -57,7 +57,7 @@ const missingAttributes = (list: AttributeList, classic: boolean): DecodeError[]
 
 /** Only MP_UNREACH_NLRI, and that without prefixes (RFC 4724 §2). */
 const endOfRibOf = (list: AttributeList): UpdateMessage['endOfRib'] =>
-	list.mpUnreach?.empty && list.seen.size === 1 && list.errors.length === 0
+	list.mpUnreach?.empty && list.seen.length === 1 && list.errors.length === 0
 		? { afi: list.mpUnreach.afi, safi: list.mpUnreach.safi }
 		: undefined;
 

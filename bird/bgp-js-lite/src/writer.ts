@@ -10,6 +10,8 @@ export type Writer = {
 	readonly setU16: (at: number, value: number) => void;
 	/** A copy of what was written. */
 	readonly finish: () => Uint8Array;
+	/** Nothing is written any more: for a writer that is used again, also after one of those bugs. */
+	readonly clear: () => void;
 };
 
 const check = (value: number, bits: 8 | 16 | 32): number => {
@@ -63,5 +65,8 @@ export const createWriter = (capacity = SMALL): Writer => {
 		},
 		setU16: (at, value) => putU16(at, check(value, 16)),
 		finish: () => buffer.slice(0, end),
+		clear: () => {
+			end = 0;
+		},
 	};
 };
