@@ -3,7 +3,7 @@
  * id where add-path is agreed (RFC 7911 §3). Bits beyond the length mean nothing and are cleared.
  */
 
-import { formatV4, parseV4, v6At, writeV6 } from './address.ts';
+import { parseV4, v6At, writeV6 } from './address.ts';
 import { u8At, u32At } from './reader.ts';
 import { AFI, type AfiSafi, type Nlri, SAFI } from './types.ts';
 
@@ -19,12 +19,25 @@ export const isSupported = (family: AfiSafi): boolean =>
 /** Scratch of {@link v6Prefix}: sixteen octets, used and left within one call. */
 const octets = new Uint8Array(16);
 
-const v4Prefix = (bytes: Uint8Array, at: number, length: number): string => {
+/** Prefixes are put together of two texts, since each text between costs memory: the one before the last octet, kept, */
+let lastHead = 0;
+let headText = '0.0.0.';
+/** and last octet and length, by both. */
+const endings: (string | undefined)[] = new Array(33 * 256).fill(undefined);
+
+const v4Prefix = (bytes: Uint8Array, from: number, length: number): string => {
 	const count = (length + 7) >> 3;
 	let value = 0;
-	for (let i = 0; i < count; i++) value |= u8At(bytes, at + i) << (24 - 8 * i);
+	for (let i = 0; i < count; i++) value |= u8At(bytes, from + i) << (24 - 8 * i);
 	if (length < 32) value &= ~(0xffffffff >>> length);
-	return `${formatV4(value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255)}/${length}`;
+	const head = value >>> 8;
+	if (head !== lastHead) {
+		lastHead = head;
+		headText = `${head >>> 16}.${(head >>> 8) & 255}.${head & 255}.`;
+	}
+	const at = (length << 8) | (value & 255);
+	endings[at] ??= `${value & 255}/${length}`;
+	return headText + endings[at];
 };
 
 const v6Prefix = (bytes: Uint8Array, at: number, length: number): string => {
