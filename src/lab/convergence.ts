@@ -51,11 +51,15 @@ type Expectation = { readonly who: string; readonly netns: string; readonly want
 const expectations = (lab: Lab): Expectation[] => {
 	const families = (addresses: readonly string[]) => new Set(addresses.map(familyOf));
 	const outsidePrefixes = lab.mode === 'bgp' && lab.tor !== 'none' ? [outside.ipv4.prefix, outside.ipv6.prefix] : [];
-	const nodes = lab.machines.map(({ name, netns, addresses }) => ({
+	/** To those on another segment the router knows the way: next hops are not looked for by a default route. */
+	const direct = (from: number, to: number): boolean => lab.tor === 'none' || from === to;
+	const nodes = lab.machines.map(({ name, netns, addresses, segment }) => ({
 		who: `node ${name}`,
 		netns,
 		wanted: [
-			...lab.machines.filter((other) => other.name !== name).flatMap((other) => soundPodCIDRs(lab, other.name)),
+			...lab.machines
+				.filter((other) => other.name !== name && direct(segment, other.segment))
+				.flatMap((other) => soundPodCIDRs(lab, other.name)),
 			...outsidePrefixes,
 		].filter((prefix) => families(addresses).has(familyOf(prefix))),
 	}));

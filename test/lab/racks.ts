@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { createRun } from '../../src/kernel/run.ts';
 import { type LabHarness, until } from './lab-harness.ts';
@@ -94,7 +94,7 @@ export const createRacks = async (harness: LabHarness): Promise<Racks> => {
 	};
 	const bird = (where: string, conf: string): ChildProcess => {
 		const files = ['-s', join(folder, `${where}.ctl`), '-P', join(folder, `${where}.pid`)];
-		return program(where, 'bird', '-f', '-c', join(examples, conf), ...files);
+		return program(where, 'bird', '-f', '-c', resolve(examples, conf), ...files);
 	};
 	const frr = (where: string, conf: string): void => {
 		const sockets = join(folder, where);

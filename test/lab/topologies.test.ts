@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { PeerSessionStatus } from '../../bird/index.ts';
@@ -207,29 +208,39 @@ describe('topologies', { timeout: 600_000 }, () => {
 		await racks.reach({ nodes: rackA });
 	});
 
+	/** Where a1 listens for BGP on these ports. */
+	const listens = (ports: readonly number[], ...wanted: string[]): Promise<void> =>
+		until('where a1 listens', 40, async () => {
+			const { stdout } = await run('ip', ['netns', 'exec', racks.netns('a1'), 'ss', '-Hltn']);
+			const all = stdout.split('\n').map((line) => line.split(/\s+/)[3] ?? '');
+			const found = all.filter((address) => ports.includes(Number(address.split(':').at(-1))));
+			return String(found.sort()) === String(wanted.sort()) || String(found);
+		});
+
 	it('beside another speaker: at an address of its own', async () => {
 		await racks.ip('a1', 'address', 'add', '192.0.2.111/24', 'dev', 'eth0');
 		await racks.routers({ a1: 'beside-address/tor-a.bird.conf' });
-		racks.bird('a1', 'beside-address/other.bird.conf');
 		await apply('beside-address');
+		const ours = ['192.0.2.11:179', '[2001:db8:0:2::11]:179'];
+		await listens([179], ...ours);
+		// BIRD gives up when the port is not free yet.
+		racks.bird('a1', 'beside-address/other.bird.conf');
+		await listens([179], '192.0.2.111:179', ...ours);
 		await sessions('a1', 'mesh/a2', 'mesh/a3', 'mesh/b1', 'peer/tor-a');
 		await until('both sessions at the router', 40, async () => {
 			const [pods, other] = [await atRouter('tor-a1', networks.a1), await atRouter('tor-a1', '198.18.0.7/32')];
 			return (/as_path: 64512\n/.test(pods) && /as_path: 64900\n/.test(other)) || pods + other;
 		});
-		const { stdout } = await run('ip', ['netns', 'exec', racks.netns('a1'), 'ss', '-Hltn', 'sport', '=', ':179']);
-		const listening = stdout
-			.trim()
-			.split('\n')
-			.map((line) => line.split(/\s+/)[3]);
-		assert.deepEqual(listening.sort(), ['192.0.2.111:179', '192.0.2.11:179', '[2001:db8:0:2::11]:179'].sort());
 		await racks.reach({ nodes: rackA });
 	});
 
 	it('beside another speaker: at another port', async () => {
 		await racks.routers({ a1: 'shared-as/tor-a.bird.conf', a2: 'beside-port/tor-a2.bird.conf' });
-		racks.bird('a1', 'beside-port/other.bird.conf');
 		await apply('beside-port');
+		const ours = ['0.0.0.0:1790', '[::]:1790'];
+		await listens([179, 1790], ...ours);
+		racks.bird('a1', 'beside-port/other.bird.conf');
+		await listens([179, 1790], '0.0.0.0:179', ...ours);
 		for (const node of ['a1', 'b1']) {
 			const mesh = nodes.filter((other) => other !== node).map((other) => `mesh/${other}`);
 			await sessions(node, ...mesh, ...(node === 'a1' ? ['peer/tor-a'] : []));
@@ -240,6 +251,58 @@ describe('topologies', { timeout: 600_000 }, () => {
 		});
 		await until('ours', 40, async () => /as_path: 64512\n/.test(await atRouter('tor-a1', networks.a1)));
 		await racks.reach({ nodes: rackA });
+	});
+
+	it("a peer with Calico's fields, as Calico writes them", async () => {
+		const conf = join(harness.state, 'racks/calico.conf');
+		writeFileSync(
+			conf,
+			`router id 192.0.2.2;
+protocol device {}
+protocol bgp node {
+	local 192.0.2.2 as 65101;
+	neighbor 192.0.2.11 as 64999;
+	password "of the rack";
+	ttl security on;
+	connect delay time 1;
+	ipv4 { import all; export none; };
+}
+`,
+		);
+		await racks.routers({ a1: conf });
+		const file = join(harness.state, 'racks/calico.yaml');
+		const operations = [{ addCommunity: { value: '64512:7' } }];
+		const objects = [
+			{ apiVersion: 'manx.dev/v1', kind: 'BGPConfiguration', metadata: { name: 'default' }, spec: {} },
+			{
+				...{ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'bgp-passwords', namespace: 'kube-system' } },
+				data: { tor: Buffer.from('of the rack').toString('base64') },
+			},
+			{
+				...{ apiVersion: 'manx.dev/v1', kind: 'BGPFilter', metadata: { name: 'marked' } },
+				spec: { exportV4: [{ cidr: networks.a1, matchOperator: 'Equal', action: 'Accept', operations }] },
+			},
+			{
+				...{ apiVersion: 'manx.dev/v1', kind: 'BGPPeer', metadata: { name: 'tor-a' } },
+				spec: {
+					...{ node: 'a1', peerIP: '192.0.2.2:179', asNumber: '65101', localASNumber: 64999 },
+					...{ nextHopMode: 'Self', sourceAddress: 'UseNodeIP', ttlSecurity: 1, filters: ['marked'] },
+					...{ keepaliveTime: '10s', maxRestartTime: '1m0s', numAllowedLocalASNumbers: 1 },
+					password: { secretKeyRef: { name: 'bgp-passwords', key: 'tor' } },
+				},
+			},
+		];
+		writeFileSync(file, objects.map((object) => JSON.stringify(object)).join('\n---\n'));
+		if (applied !== undefined) await harness.lab(['delete', '-f', applied]);
+		applied = file;
+		await harness.lab(['apply', '-f', file]);
+		await sessions('a1', 'mesh/a2', 'mesh/a3', 'mesh/b1', 'peer/tor-a');
+		await until('its route', 40, async () => {
+			const text = await atRouter('tor-a1', networks.a1);
+			const all = [/as_path: 64999\n/, /next_hop: 192\.0\.2\.11\n/, /community: \(64512,7\)/];
+			return all.every((one) => one.test(text)) || text;
+		});
+		assert.match(await racks.birdc('tor-a1', 'show', 'protocols', 'all', 'node'), /Restart time: +60\n/);
 	});
 
 	it('one session for pods and the addresses that a load balancer gave out', async () => {
