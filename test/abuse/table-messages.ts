@@ -150,6 +150,18 @@ export const openCases: readonly Case[] = [
 		notification('2/0'),
 	),
 	opens(
+		'RFC 4724 §3',
+		'graceful restart capability with three octets',
+		open({ parameters: with4(capability(64, '007800')) }),
+		notification('2/0'),
+	),
+	opens(
+		'RFC 7911 §4',
+		'add-path capability with five octets',
+		open({ parameters: with4(capability(69, '0001010100')) }),
+		notification('2/0'),
+	),
+	opens(
 		'RFC 5492 §3',
 		'capabilities nobody knows',
 		open({ parameters: with4(capability(199, '0102'), capability(255)) }),

@@ -206,6 +206,12 @@ export const attributeCases: readonly Case[] = [
 	},
 	{
 		rfc: 'RFC 4271 §6.3',
+		name: 'AS_PATH that begins with a set, from an external peer',
+		send: update({ attributes: ORIGIN + attribute(0x40, 2, `0101${u32(65000)}`) + NEXT_HOP, nlri: NLRI.first }),
+		expect: { withdrawn: [BASE.first] },
+	},
+	{
+		rfc: 'RFC 4271 §6.3',
 		name: 'AS_PATH that is empty, from an external peer',
 		send: update({ attributes: ORIGIN + path() + NEXT_HOP, nlri: NLRI.first }),
 		expect: { withdrawn: [BASE.first] },
@@ -452,6 +458,12 @@ export const multiprotocolCases: readonly Case[] = [
 		'RFC 7606 §7.11',
 	),
 	multi(
+		'a next hop of 48 octets',
+		reach(six.repeat(3), NLRI.ipv6) + BASIC,
+		`3/9 ${reach(six.repeat(3), NLRI.ipv6)}`,
+		'RFC 7606 §7.11',
+	),
+	multi(
 		'a next hop beyond MP_REACH_NLRI',
 		wrongReach(`000201ff${six}`) + BASIC,
 		`3/9 ${wrongReach(`000201ff${six}`)}`,
@@ -622,6 +634,20 @@ export const fieldCases: readonly Case[] = [
 		session: 'eBGP, long messages',
 		send: update({ attributes: of + attribute(0xd0, 99, 'aa'.repeat(4900)), nlri: NLRI.third }),
 		expect: { announced: '10.3.0.0/16', attributes: { 99: `e0 ${'aa'.repeat(4900)}` } },
+	},
+	{
+		rfc: 'RFC 7911 §3',
+		name: 'the same path twice in one message',
+		session: 'eBGP, add-path',
+		send: update({ attributes: of, nlri: `00000007${NLRI.third}00000007${NLRI.third}` }),
+		expect: { announced: '10.3.0.0/16' },
+	},
+	{
+		rfc: 'RFC 7911 §3',
+		name: 'a withdrawal of a path that was never announced',
+		session: 'eBGP, add-path',
+		send: update({ withdrawn: `00000063${NLRI.first}` }),
+		expect: ignored,
 	},
 	{
 		rfc: 'RFC 7911 §3',
