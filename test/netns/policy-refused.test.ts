@@ -59,7 +59,7 @@ for (const backend of ['nft', 'legacy'] as const) {
 				4: createChains({ family: 4, backend, prefix: 'MANX-', run, lockSeconds: 1 }),
 				6: createChains({ family: 6, backend, prefix: 'MANX-', run, lockSeconds: 1 }),
 			},
-			ipsets: createIpsets({ prefix: 'manx-', run }),
+			ipsets: createIpsets({ prefix: 'manx-', run, maxMembers: 8 }),
 			now: () => clock,
 			log,
 		});
@@ -160,6 +160,37 @@ for (const backend of ['nft', 'legacy'] as const) {
 			assert.deepEqual(named(), []);
 			assert.ok((await rules()).split('\n').some((line) => line.includes('MANX-I-') && line.includes(name)));
 			calc.delete('NetworkPolicy', 'x/clash');
+			await write();
+		});
+
+		it('a set that outgrows what a set may hold', async () => {
+			const peer = (i: number) => makePod(`x/peer${i}`, { app: 'peer' }, [`10.1.0.${i}`]);
+			calc.set(
+				makePolicy('x/large', {
+					podSelector: selector({ app: 'b' }),
+					ingress: [{ peers: [{ podSelector: selector({ app: 'peer' }) }], ports: [] }],
+				}),
+			);
+			for (let i = 1; i <= 8; i++) calc.set(peer(i));
+			await write();
+			assert.deepEqual(named(), []);
+			calc.set(peer(9));
+			await write();
+			assert.deepEqual(named(), [['x/large']]);
+			assert.match(writer.refusals()[0]?.reason ?? '', /^Set manx-4-s-\S+ is too large: it may hold 8 members/);
+			const name = calc
+				.state(4)
+				.groups.flatMap((group) => group.rules)
+				.find(({ policy }) => policy === 'x/large')?.peerSet;
+			const members = (await node('ipset', 'save', name ?? '')).split('\n').filter((line) => line.startsWith('add'));
+			assert.equal(members.length, 8, 'nobody else is let in');
+			assert.match(await rules(), /x\/good/);
+			calc.delete('Pod', 'x/peer1');
+			await write();
+			// Members come before others go: there is room the next time.
+			await write();
+			assert.deepEqual(named(), []);
+			calc.delete('NetworkPolicy', 'x/large');
 			await write();
 		});
 

@@ -12,8 +12,10 @@ export const summary = (problems: readonly string[]): ToolError | undefined => {
 export const stillUsed = (set: string): string =>
 	`Set ${set} cannot be destroyed, a rule still uses it: take the rule out; the set goes with the next apply.`;
 
-export const explain = ({ line: at, reason }: Refused): string => {
+/** `most`: members a set may hold. */
+export const explain = ({ line: at, reason }: Refused, most: number): string => {
 	const { set, verb } = at;
+	if (/ is full/.test(reason)) return `Set ${set} is too large: it may hold ${most} members, the others were left out.`;
 	if (/in use by a kernel component/.test(reason)) {
 		return verb === 'other'
 			? stillUsed(set)

@@ -12,6 +12,7 @@ import {
 import { beyond, createText, driftOf, type Kept, maxelem, missingFrom, sizeOf, type Written } from './kept-set.ts';
 import { canonicalMembers } from './members.ts';
 import { createSerial } from './serial.ts';
+import { newWork, specProblem, type Work } from './set-work.ts';
 import { createSetWriter, type WriteMembers } from './set-writer.ts';
 import { createTouched } from './touched.ts';
 import type { ApplyResult, IpsetSpec, Ipsets, Run, ToolError } from './types.ts';
@@ -27,6 +28,8 @@ export type IpsetsOptions = {
 	readonly writeMembers?: WriteMembers;
 	/** A faster way than a program to read them. */
 	readonly readSets?: ReadSets;
+	/** A set may hold so many, 1048576 unless given; those beyond are left out and named. */
+	readonly maxMembers?: number;
 	/** Waits; given by tests. iptables-nft frees what a deleted rule used a moment after it returned. */
 	readonly delay?: (milliseconds: number) => Promise<void>;
 };
@@ -36,7 +39,12 @@ const lost = (refused: readonly Refused[]): boolean =>
 	refused.some(({ reason }) => /does not exist|already exists/.test(reason));
 
 export const createIpsets = (options: IpsetsOptions): Ipsets => {
-	const { prefix, run, delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms)) } = options;
+	const {
+		prefix,
+		run,
+		maxMembers = maxelem,
+		delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+	} = options;
 	const tool = createIpsetTool(run, prefix, options.readSets);
 	const writeLines = createSetWriter(tool, options.writeMembers);
 	const serial = createSerial();
@@ -97,27 +105,11 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		return error;
 	};
 
-	type Work = {
-		readonly lines: Line[];
-		readonly done: ((refused: ReadonlySet<string>) => void)[];
-		readonly changed: Set<string>;
-		readonly problems: string[];
-	};
-	const newWork = (): Work => ({ lines: [], done: [], changed: new Set(), problems: [] });
-
-	const specProblem = (name: string, spec: IpsetSpec): string | undefined => {
-		if (name !== spec.name) return `Set ${name} is called ${spec.name} in its spec: use one name.`;
-		if (!name.startsWith(prefix) || name.length > 31 || /[\s\0]/.test(name)) {
-			return `Set ${name} was left out: a name begins with ${prefix}, has at most 31 characters and no blank.`;
-		}
-		return undefined;
-	};
-
 	const planAddition = (sets: Map<string, Kept>, name: string, spec: IpsetSpec, work: Work): void => {
 		const known = sets.get(name);
 		const sameKind = known?.type === spec.type && known.family === spec.family;
 		if (known?.addedFor === spec.members && sameKind) return;
-		const problem = specProblem(name, spec);
+		const problem = specProblem(prefix, name, spec);
 		if (problem !== undefined) {
 			work.problems.push(problem);
 			return;
@@ -132,15 +124,16 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 		let place = name;
 		const add = (member: string): number =>
 			work.lines.push({ verb: 'add', set: name, place, family: spec.family, member });
-		if (known !== undefined && sameKind && known.maxelem >= maxelem) {
+		if (known !== undefined && sameKind && known.maxelem >= maxMembers) {
 			for (const member of missingFrom(known, members)) add(member);
 		} else {
 			// A set that rules use cannot be destroyed, but one of the same type and family can take its place
 			// (ip_set_core.c, ip_set_swap). Its old members come along: taking some out is for applyRemovals.
 			const old = known !== undefined && sameKind ? beyond(known, members) : undefined;
-			if (old !== undefined) touched.note((place = `${prefix}tmp${++temporaries}`));
+			if (old !== undefined) place = `${prefix}tmp${++temporaries}`;
 			else if (known !== undefined) work.lines.push(line('create', name, `destroy ${name}`));
-			work.lines.push(line('create', name, createText(place, spec.type, spec.family, members.size)));
+			touched.note(place);
+			work.lines.push(line('create', name, createText(place, spec, members.size, maxMembers)));
 			for (const member of members) add(member);
 			for (const member of old ?? []) add(member);
 			if (old !== undefined) {
@@ -149,7 +142,7 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			kept = {
 				type: spec.type,
 				family: spec.family,
-				maxelem,
+				maxelem: maxMembers,
 				base: new Set(old),
 				added: new Set(),
 				addedFor: undefined,
@@ -249,12 +242,12 @@ export const createIpsets = (options: IpsetsOptions): Ipsets => {
 			for (const done of work.done) done(refusedLines);
 			// Which members found room in a full set only the kernel knows.
 			if (refused.some(({ reason }) => / is full/.test(reason))) kernel = undefined;
-			const problem = summary([...work.problems, ...refused.map(explain)]);
+			const problem = summary([...work.problems, ...refused.map((one) => explain(one, maxMembers))]);
 			const unusable = new Map<string, string>();
 			const incomplete = new Map<string, string>();
 			for (const one of refused) {
-				if (one.line.verb === 'create') unusable.set(one.line.set, explain(one));
-				else if (one.line.verb === 'add') incomplete.set(one.line.set, explain(one));
+				if (one.line.verb === 'create') unusable.set(one.line.set, explain(one, maxMembers));
+				else if (one.line.verb === 'add') incomplete.set(one.line.set, explain(one, maxMembers));
 			}
 			const partial =
 				work.problems.length === 0 && refused.every(({ line: at }) => at.verb === 'create' || at.verb === 'add');

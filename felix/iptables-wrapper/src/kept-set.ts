@@ -2,7 +2,7 @@
 import { differenceOf } from './layered-set.ts';
 import type { Family } from './types.ts';
 
-/** Members a set made here may hold. */
+/** Members a set made here may hold, unless it is said otherwise. */
 export const maxelem = 1048576;
 
 /** A set in the kernel. Its members are those of `base` and of `added`, which share none. */
@@ -40,9 +40,14 @@ export const beyond = (kept: Kept, members: ReadonlySet<string>): string[] => {
 };
 
 /** Line that makes a set with room for its first members. */
-export const createText = (name: string, type: string, family: Family, members: number): string => {
+export const createText = (
+	name: string,
+	{ type, family }: { readonly type: string; readonly family: Family },
+	members: number,
+	most: number,
+): string => {
 	const hashsize = 2 ** Math.min(20, Math.max(6, Math.ceil(Math.log2(members + 1))));
-	return `create ${name} ${type} family ${family === 4 ? 'inet' : 'inet6'} hashsize ${hashsize} maxelem ${maxelem}`;
+	return `create ${name} ${type} family ${family === 4 ? 'inet' : 'inet6'} hashsize ${hashsize} maxelem ${most}`;
 };
 
 const createLine = /^create (\S+) (\S+) family (inet6?) hashsize (\d+) maxelem (\d+)$/;
