@@ -15,8 +15,8 @@ export const parseTarget = (text: string): Target => {
 	const host = groups.v6 ?? groups.host ?? groups.bare ?? '';
 	const rest = groups.rest6 ?? groups.rest ?? '';
 	if (rest === '' || rest.toLowerCase() === 'icmp') return { host, protocol: 'ICMP' };
-	const [port = '', protocol = 'TCP'] = rest.split('/');
-	return { host, protocol: protocol.toUpperCase(), ...(port !== '' && { port }) };
+	const [port = '', ...more] = rest.split('/');
+	return { host, protocol: more.join('/').toUpperCase() || 'TCP', ...(port !== '' && { port }) };
 };
 
 const endText = ({ address, pod, node, place }: ExplainedEnd): string => {

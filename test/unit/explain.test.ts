@@ -129,6 +129,7 @@ test('questions that make no sense are answered by what to do', async () => {
 test('the destination on the command line', () => {
 	for (const [text, expected] of [
 		['x/b:80/tcp', { host: 'x/b', protocol: 'TCP', port: '80' }],
+		['x/b:80/tcp/x', { host: 'x/b', protocol: 'TCP/X', port: '80' }],
 		['x/b:http', { host: 'x/b', protocol: 'TCP', port: 'http' }],
 		['10.0.0.1:53/UDP', { host: '10.0.0.1', protocol: 'UDP', port: '53' }],
 		['[fd00::1]:53/udp', { host: 'fd00::1', protocol: 'UDP', port: '53' }],
