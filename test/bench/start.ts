@@ -85,6 +85,12 @@ const measureStart = async (): Promise<{ felix: ChildProcess; ms: number; peak: 
 	return { felix, ms, peak: kilobytes('VmHWM'), now: kilobytes('VmRSS') };
 };
 
+/** Milliseconds so far, without children: of both times in /proc/PID/stat, which count hundredths of a second. */
+const cpuOf = ({ pid }: ChildProcess): number => {
+	const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+	return (Number(fields[11]) + Number(fields[12])) * 10;
+};
+
 const wire = (shim: string): void => {
 	for (const [i, pod] of pods.entries()) {
 		ip('netns', 'add', pod);
@@ -148,6 +154,11 @@ try {
 			`  in sync after ${(ms / 1000).toFixed(2).padStart(6)} s, ${peak.toFixed(0).padStart(4)} MB at most, ${now.toFixed(0).padStart(4)} MB then   (${what})`,
 		);
 		if (i === 0) wire(shim);
+		if (i === starts - 1) {
+			const before = cpuOf(felix);
+			await delay(20_000);
+			console.log(`  idle: ${((cpuOf(felix) - before) / 20).toFixed(1)} ms of CPU a second`);
+		}
 		await end(felix, process.env.OPTIONS === undefined ? 'SIGKILL' : 'SIGTERM');
 	}
 } finally {
