@@ -169,7 +169,7 @@ export const createRacks = async (harness: LabHarness): Promise<Racks> => {
 		reach: async ({ outside = false, nodes } = {}) => {
 			const all = (await pods()).filter(({ node }) => nodes?.includes(node) ?? true);
 			const targets = (except: string): string[] => all.filter(({ name }) => name !== except).flatMap(({ ips }) => ips);
-			await until('everybody reaches everybody', 40, async () => {
+			await until('everybody reaches everybody', 90, async () => {
 				const missing = await Promise.all([
 					...all.map((pod) => pings(pod.netns, targets(pod.name))),
 					...(outside ? [pings(netns('out1'), targets(''))] : []),

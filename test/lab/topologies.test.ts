@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { PeerSessionStatus } from '../../bird/index.ts';
 import { createRun } from '../../src/kernel/run.ts';
+import { calicoObjects, calicoRouter } from './calico-peer.ts';
 import { labHarness, until } from './lab-harness.ts';
 import { createRacks, examples, type Racks } from './racks.ts';
 
@@ -33,7 +34,7 @@ describe('topologies', { timeout: 600_000 }, () => {
 		((await harness.daemonStatus(node, 'bird')) as { sessions?: PeerSessionStatus[] } | undefined)?.sessions ?? [];
 	/** All sessions of the node are up, and named so. */
 	const sessions = (node: string, ...names: string[]): Promise<void> =>
-		until(`sessions of ${node}`, 40, async () => {
+		until(`sessions of ${node}`, 90, async () => {
 			const found = await sessionsOf(node);
 			const up = found.filter(({ state }) => state === 'Established').map(({ name }) => name);
 			return (
@@ -42,7 +43,7 @@ describe('topologies', { timeout: 600_000 }, () => {
 			);
 		});
 	const way = (node: string, prefix: string, ...gateways: string[]): Promise<void> =>
-		until(`the way of ${node} to ${prefix}`, 40, async () => {
+		until(`the way of ${node} to ${prefix}`, 90, async () => {
 			const found = await racks.ways(node, prefix);
 			return found === gateways.sort().join(' ') || found;
 		});
@@ -74,7 +75,7 @@ describe('topologies', { timeout: 600_000 }, () => {
 			);
 		/** Protocols and metrics of the routes to a2, IPv4 and IPv6. */
 		const are = (...wanted: string[]): Promise<void> =>
-			until(wanted.join('; '), 40, async () => {
+			until(wanted.join('; '), 90, async () => {
 				const texts = [
 					await racks.ip('a1', 'route', 'show', networks.a2),
 					await racks.ip('a1', '-6', 'route', 'show', networks6.a2),
@@ -201,7 +202,7 @@ describe('topologies', { timeout: 600_000 }, () => {
 		racks.frr('leaf', 'unnumbered/leaf.frr.conf');
 		await apply('unnumbered');
 		for (const node of rackA) await sessions(node, 'peer/leaf');
-		await until('by the link', 40, async () => {
+		await until('by the link', 90, async () => {
 			const text = await racks.ip('a1', 'route', 'show', networks.a2, 'proto', '174');
 			return /via inet6 fe80:\S+ dev up0/.test(text) || text;
 		});
@@ -210,7 +211,7 @@ describe('topologies', { timeout: 600_000 }, () => {
 
 	/** Where a1 listens for BGP on these ports. */
 	const listens = (ports: readonly number[], ...wanted: string[]): Promise<void> =>
-		until('where a1 listens', 40, async () => {
+		until('where a1 listens', 90, async () => {
 			const { stdout } = await run('ip', ['netns', 'exec', racks.netns('a1'), 'ss', '-Hltn']);
 			const all = stdout.split('\n').map((line) => line.split(/\s+/)[3] ?? '');
 			const found = all.filter((address) => ports.includes(Number(address.split(':').at(-1))));
@@ -227,7 +228,7 @@ describe('topologies', { timeout: 600_000 }, () => {
 		racks.bird('a1', 'beside-address/other.bird.conf');
 		await listens([179], '192.0.2.111:179', ...ours);
 		await sessions('a1', 'mesh/a2', 'mesh/a3', 'mesh/b1', 'peer/tor-a');
-		await until('both sessions at the router', 40, async () => {
+		await until('both sessions at the router', 90, async () => {
 			const [pods, other] = [await atRouter('tor-a1', networks.a1), await atRouter('tor-a1', '198.18.0.7/32')];
 			return (/as_path: 64512\n/.test(pods) && /as_path: 64900\n/.test(other)) || pods + other;
 		});
@@ -245,59 +246,25 @@ describe('topologies', { timeout: 600_000 }, () => {
 			const mesh = nodes.filter((other) => other !== node).map((other) => `mesh/${other}`);
 			await sessions(node, ...mesh, ...(node === 'a1' ? ['peer/tor-a'] : []));
 		}
-		await until('the other session', 40, async () => {
+		await until('the other session', 90, async () => {
 			const text = await atRouter('tor-a2', '198.18.0.7/32');
 			return /as_path: 64900\n/.test(text) || text;
 		});
-		await until('ours', 40, async () => /as_path: 64512\n/.test(await atRouter('tor-a1', networks.a1)));
+		await until('ours', 90, async () => /as_path: 64512\n/.test(await atRouter('tor-a1', networks.a1)));
 		await racks.reach({ nodes: rackA });
 	});
 
 	it("a peer with Calico's fields, as Calico writes them", async () => {
 		const conf = join(harness.state, 'racks/calico.conf');
-		writeFileSync(
-			conf,
-			`router id 192.0.2.2;
-protocol device {}
-protocol bgp node {
-	local 192.0.2.2 as 65101;
-	neighbor 192.0.2.11 as 64999;
-	password "of the rack";
-	ttl security on;
-	connect delay time 1;
-	ipv4 { import all; export none; };
-}
-`,
-		);
+		writeFileSync(conf, calicoRouter);
 		await racks.routers({ a1: conf });
 		const file = join(harness.state, 'racks/calico.yaml');
-		const operations = [{ addCommunity: { value: '64512:7' } }];
-		const objects = [
-			{ apiVersion: 'manx.dev/v1', kind: 'BGPConfiguration', metadata: { name: 'default' }, spec: {} },
-			{
-				...{ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'bgp-passwords', namespace: 'kube-system' } },
-				data: { tor: Buffer.from('of the rack').toString('base64') },
-			},
-			{
-				...{ apiVersion: 'manx.dev/v1', kind: 'BGPFilter', metadata: { name: 'marked' } },
-				spec: { exportV4: [{ cidr: networks.a1, matchOperator: 'Equal', action: 'Accept', operations }] },
-			},
-			{
-				...{ apiVersion: 'manx.dev/v1', kind: 'BGPPeer', metadata: { name: 'tor-a' } },
-				spec: {
-					...{ node: 'a1', peerIP: '192.0.2.2:179', asNumber: '65101', localASNumber: 64999 },
-					...{ nextHopMode: 'Self', sourceAddress: 'UseNodeIP', ttlSecurity: 1, filters: ['marked'] },
-					...{ keepaliveTime: '10s', maxRestartTime: '1m0s', numAllowedLocalASNumbers: 1 },
-					password: { secretKeyRef: { name: 'bgp-passwords', key: 'tor' } },
-				},
-			},
-		];
-		writeFileSync(file, objects.map((object) => JSON.stringify(object)).join('\n---\n'));
+		writeFileSync(file, calicoObjects);
 		if (applied !== undefined) await harness.lab(['delete', '-f', applied]);
 		applied = file;
 		await harness.lab(['apply', '-f', file]);
 		await sessions('a1', 'mesh/a2', 'mesh/a3', 'mesh/b1', 'peer/tor-a');
-		await until('its route', 40, async () => {
+		await until('its route', 90, async () => {
 			const text = await atRouter('tor-a1', networks.a1);
 			const all = [/as_path: 64999\n/, /next_hop: 192\.0\.2\.11\n/, /community: \(64512,7\)/];
 			return all.every((one) => one.test(text)) || text;
@@ -320,11 +287,11 @@ protocol bgp node {
 		// In place of kube-proxy.
 		for (const node of ['a1', 'a2']) await racks.ip(node, 'address', 'add', '198.18.0.7/32', 'dev', 'lo');
 		await sessions('a1', 'mesh/a2', 'mesh/a3', 'mesh/b1', 'peer/tor-a');
-		await until('the router has it from both', 40, async () => {
+		await until('the router has it from both', 90, async () => {
 			const text = await atRouter('tor-a1', '198.18.0.7/32');
 			return (text.includes('via 192.0.2.11') && text.includes('via 192.0.2.12')) || text;
 		});
-		await until('the world reaches it', 40, async () => {
+		await until('the world reaches it', 90, async () => {
 			const { code } = await run('ip', [
 				'netns',
 				'exec',
