@@ -14,7 +14,8 @@ import {
 	type UpdateMessage,
 } from 'bgp-js-lite';
 import type { Logger } from '../src/logging.ts';
-import type { Action, Cause, Event, FsmState, TimerName } from './session/fsm.ts';
+import { type ConnectionTimers, createConnectionTimers } from './connection-timers.ts';
+import type { Action, Cause, Event, FsmState } from './session/fsm.ts';
 import type { Notification } from './session/notification.ts';
 import { type LocalOpen, type Negotiated, negotiate } from './session/open.ts';
 import {
@@ -26,7 +27,7 @@ import {
 	type PeerInput,
 	stepPeer,
 } from './session/peer.ts';
-import type { Timer, Timers } from './timers.ts';
+import type { Timers } from './timers.ts';
 import type { Connection, DialTarget, Transport } from './transport/transport.ts';
 
 /**
@@ -94,18 +95,8 @@ type Live = {
 	abortDial?: () => void;
 	framer: Framer;
 	codec: CodecOptions;
-	readonly timers: Map<TimerName, { seconds: number; timer: Timer }>;
-	/** A message was read since the hold timer was last looked at. */
-	heard: boolean;
+	readonly timers: ConnectionTimers;
 };
-
-const expiry = {
-	connectRetry: 'ConnectRetryTimer_Expires',
-	hold: 'HoldTimer_Expires',
-	keepalive: 'KeepaliveTimer_Expires',
-	idleHold: 'IdleHoldTimer_Expires',
-	settle: 'SettleTimer_Expires',
-} as const;
 
 /** So long a peer has to change its password as well: twice as long as files of passwords take to be read again. */
 const REKEY_MS = 10_000;
@@ -148,48 +139,11 @@ export const createConnections = (
 	const liveOf = (id: ConnectionId): Live => {
 		let live = lives.get(id);
 		if (live === undefined) {
-			live = { id, ...fresh(), timers: new Map(), heard: false };
+			const expired = (event: Event): void => dispatch({ type: 'event', connection: id, event });
+			live = { id, ...fresh(), timers: createConnectionTimers(timers, expired) };
 			lives.set(id, live);
 		}
 		return live;
-	};
-
-	const stopTimer = (live: Live, name: TimerName): void => {
-		live.timers.get(name)?.timer.cancel();
-		live.timers.delete(name);
-	};
-
-	const startTimer = (live: Live, name: TimerName, seconds: number, jitter: boolean): void => {
-		const running = live.timers.get(name);
-		// A hold timer starts anew with every message: cheaply.
-		if (running?.seconds === seconds && !jitter) {
-			running.timer.refresh();
-			return;
-		}
-		running?.timer.cancel();
-		const jittered = seconds * 1000 * (jitter ? 1 - timers.random() / 4 : 1);
-		// RFC 4271 §4.4: no more than one KEEPALIVE a second.
-		const milliseconds = name === 'keepalive' ? Math.max(1000, jittered) : jittered;
-		const expired = (): void => {
-			if (name !== 'hold') {
-				live.timers.delete(name);
-				dispatch({ type: 'event', connection: live.id, event: { type: expiry[name] } });
-				return;
-			}
-			// After a pause of this process the peer's messages may lie unread: they are read first.
-			live.heard = false;
-			timers.soon(() => {
-				if (live.timers.get('hold')?.timer !== timer) return;
-				if (live.heard) {
-					timer.refresh();
-					return;
-				}
-				live.timers.delete('hold');
-				dispatch({ type: 'event', connection: live.id, event: { type: 'HoldTimer_Expires' } });
-			});
-		};
-		const timer = timers.start(milliseconds, expired);
-		live.timers.set(name, { seconds, timer });
 	};
 
 	const drop = (live: Live, lastWords: boolean): void => {
@@ -211,7 +165,7 @@ export const createConnections = (
 				while (current()) {
 					const next = live.framer.next();
 					if (next === undefined) return;
-					live.heard = true;
+					live.timers.heard();
 					const event = next.ok ? decode(live, next.value.type, next.value.body) : fault(next.error);
 					if (event !== undefined) dispatch({ type: 'event', connection: live.id, event });
 				}
@@ -266,13 +220,13 @@ export const createConnections = (
 	const perform = (live: Live, action: Action, spoke: boolean): void => {
 		switch (action.type) {
 			case 'startTimer':
-				startTimer(live, action.timer, action.seconds, action.jitter);
+				live.timers.start(action.timer, action.seconds, action.jitter);
 				break;
 			case 'stopTimer':
-				stopTimer(live, action.timer);
+				live.timers.stop(action.timer);
 				break;
 			case 'stopTimers':
-				for (const name of [...live.timers.keys()]) stopTimer(live, name);
+				live.timers.stopAll();
 				break;
 			case 'connect':
 				live.abortDial = transport.dial(options.dial(), {
@@ -359,7 +313,7 @@ export const createConnections = (
 			const seconds = established === undefined ? 0 : (foremost(peer).negotiated?.keepaliveTime ?? 0);
 			if (seconds === 0 || timers.now() - spokeAt < seconds * 1000) return;
 			spokeAt = timers.now();
-			established?.timers.get('keepalive')?.timer.refresh();
+			established?.timers.refresh('keepalive');
 			established?.connection?.send([keepalive]);
 		},
 		rekey: (password) => {

@@ -5,10 +5,9 @@ import { createComplaints } from './complaints.ts';
 import type { PeerConfig, SpeakerConfig } from './config.ts';
 import { type Connections, createConnections, describeCause } from './connections.ts';
 import { createCounters } from './counters.ts';
-import { ownNextHops } from './own-next-hops.ts';
 import type { Hold, PeerSession, PeerSessionPorts } from './peer-session-types.ts';
 import { createPrefixLimit } from './prefix-limit.ts';
-import type { PathSource } from './rib/types.ts';
+import { ribPeerOf } from './rib-peer.ts';
 import { createRouteRefresh } from './route-refresh.ts';
 import { endOfRib, noSession, type PeerProgress, QUIET, sessionUp } from './session/convergence.ts';
 import { type Cause, defaultFsmConfig } from './session/fsm.ts';
@@ -17,7 +16,7 @@ import { importUpdate } from './session/import.ts';
 import { cease, type Notification } from './session/notification.ts';
 import { type Negotiated, openMessage } from './session/open.ts';
 import { identifierValue } from './session/peer.ts';
-import { dialTarget, localOpen, rulesOf, silenceHint } from './session-options.ts';
+import { dialTarget, localOpen, silenceHint } from './session-options.ts';
 import { createStaleRoutes } from './stale-routes.ts';
 import type { Timer } from './timers.ts';
 import type { Connection } from './transport/transport.ts';
@@ -100,33 +99,9 @@ export const createPeerSession = (
 
 	const tellRib = (): void => {
 		if (negotiated === undefined) return;
-		const source: PathSource = {
-			peer: name,
-			kind: negotiated.ibgp ? 'ibgp' : 'ebgp',
-			bgpIdentifier: negotiated.bgpIdentifier,
-			peerAddress: config.address,
-			...(config.routeReflectorClient && { client: true }),
-			...(config.allowOwnAS && { allowOwnAS: config.allowOwnAS }),
-		};
-		const nextHopSelf = ownNextHops(speaker.addresses, localAddress, ports.besides?.(localAddress) ?? [], negotiated);
+		const besides = ports.besides?.(localAddress) ?? [];
 		ownAddresses = new Set([localAddress, ...Object.values(speaker.addresses)]);
-		rib.addPeer({
-			source,
-			families: negotiated.families,
-			exportLearnt: config.exportLearnt && !ports.deferring(),
-			peerAS: negotiated.peerAS,
-			nextHopSelf,
-			rules: rulesOf(config, speaker),
-			...(config.importFilter && { importFilter: config.importFilter }),
-			...(config.exportFilter && { exportFilter: config.exportFilter }),
-			...(config.rejectImport && { rejectImport: true }),
-			...(negotiated.codec.addPathSend &&
-				config.addPath && {
-					addPath: { families: negotiated.codec.addPathSend, paths: config.addPath.sendPaths },
-				}),
-			extendedNextHop: negotiated.extendedNextHop,
-			...(isLinkLocal(localAddress) && { linkLocalSelf: localAddress }),
-		});
+		rib.addPeer(ribPeerOf({ config, speaker, negotiated, localAddress, besides, deferring: ports.deferring() }));
 	};
 
 	const up = (agreed: Negotiated, connection: Connection): void => {
