@@ -78,6 +78,40 @@ describe('policies through the daemons', { timeout: 300_000 }, () => {
 		assert.equal((await manx('n2', 'explain', 'default/nobody', 'default/p2:22')).code, 2);
 	});
 
+	it('lets a pod send from its own addresses only', async () => {
+		const from = pod('p1');
+		const echoes = async (name: string): Promise<number> => {
+			const { stdout } = await harness.inNetns(pod(name).netns, 'cat', '/proc/net/snmp', '/proc/net/snmp6');
+			const [keys = [], values = []] = stdout
+				.split('\n')
+				.filter((line) => line.startsWith('Icmp: '))
+				.map((line) => line.split(' '));
+			return Number(values[keys.indexOf('InEchos')]) + Number(/^Icmp6InEchos\s+(\d+)/m.exec(stdout)?.[1]);
+		};
+		const ping = (source: string, to: string) =>
+			harness.inNetns(from.netns, 'ping', '-c', '1', '-W', '1', '-I', source, to);
+		const strangers = [...pod('p2').ips, ...(status.nodes[0]?.addresses ?? []), '192.0.2.77', '2001:db8:77::1'];
+		for (const source of strangers) {
+			const bits = source.includes(':') ? '128' : '32';
+			const added = await harness.inNetns(from.netns, 'ip', 'address', 'add', `${source}/${bits}`, 'dev', 'lo');
+			assert.equal(added.code, 0, added.stderr);
+		}
+		// One on its own node, one on the other.
+		for (const name of ['p3', 'p4']) {
+			const before = await echoes(name);
+			for (const to of pod(name).ips) {
+				const sameFamily = strangers.filter((source) => source.includes(':') === to.includes(':'));
+				await Promise.all(sameFamily.map((source) => ping(source, to)));
+			}
+			assert.equal(await echoes(name), before, name);
+			for (const [i, to] of pod(name).ips.entries()) assert.equal((await ping(from.ips[i] ?? '', to)).code, 0, to);
+			assert.equal(await echoes(name), before + 2, name);
+		}
+		for (const source of strangers) {
+			await harness.inNetns(from.netns, 'ip', 'address', 'del', source, 'dev', 'lo');
+		}
+	});
+
 	it('judges a datagram in fragments once, by its port', async () => {
 		await put(policy('p1').replace('port: 5000', 'protocol: UDP, port: 5000'));
 		const counted = async (port: number): Promise<number[]> =>
