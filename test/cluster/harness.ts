@@ -67,6 +67,9 @@ export const bringUp = async (
 	use: string,
 	options: { readonly nodes?: number; readonly kubeletArgs?: readonly string[] } = {},
 ): Promise<Harness> => {
+	// For work on a test: one that was brought up by cli.ts, with its image, and stays.
+	const standing = process.env.TEST_CLUSTER;
+	if (standing !== undefined) return { ...harnessOf(openCluster(standing)), down: async () => {} };
 	const image = process.env.TEST_IMAGE;
 	assert.ok(image, 'TEST_IMAGE is not set: run these tests by npm run test:cluster');
 	const name = `t${process.pid}${use}`;
