@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { type LabStatus, labHarness, until } from './lab-harness.ts';
 
@@ -26,6 +29,9 @@ kind: Pod
 metadata: {name: client, namespace: default, labels: {role: client}}
 spec: {nodeName: n2, containers: [{name: c}]}
 `;
+
+/** How long the xtables lock is held by another. */
+const lockSeconds = Number(process.env.LOCK_SECONDS ?? 6);
 
 for (const backend of ['nft', 'legacy'] as const) {
 	describe(`drift, iptables ${backend}`, { timeout: 400_000 }, () => {
@@ -154,6 +160,42 @@ for (const backend of ['nft', 'legacy'] as const) {
 				});
 				assert.match(log, logged);
 				console.log(`${backend}: ${name} was back after ${(milliseconds / 1000).toFixed(1)} s`);
+			});
+		}
+
+		// iptables-nft has no such lock.
+		if (backend === 'legacy') {
+			it(`a pod that comes while another program holds the xtables lock for ${lockSeconds} s is admitted afterwards`, async () => {
+				const holder = spawn('flock', [
+					join(harness.state, 'n1/xtables.lock'),
+					'sh',
+					'-c',
+					`echo held; exec sleep ${lockSeconds}`,
+				]);
+				const released = once(holder, 'exit');
+				const lastError = async (): Promise<string> =>
+					String((await harness.daemonStatus('n1', 'felix'))?.lastError ?? 'no felix');
+				await once(holder.stdout, 'data');
+				const started = performance.now();
+				// A group of its own: its chains have to be written.
+				const late = manifests
+					.replace('name: servers', 'name: late')
+					.replaceAll('role: server', 'role: late')
+					.replace('name: server,', 'name: late,');
+				const applied = harness.lab(['apply', '-f', '-'], late);
+				await until('the wait is told', 60, async () => {
+					const error = await lastError();
+					return /another program holds the xtables lock/.test(error) || error;
+				});
+				await Promise.all([released, applied]);
+				console.log(`the pod was there after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+				await harness.lab(['wait']);
+				assert.match(await node('iptables-legacy-save -t filter'), /default\/late/);
+				await until('the wait is over', 20, async () => {
+					const error = await lastError();
+					return error === '' || error;
+				});
+				assert.deepEqual(((await harness.daemonStatus('n1', 'felix')) as { problems: unknown }).problems, []);
 			});
 		}
 	});
