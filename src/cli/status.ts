@@ -147,6 +147,7 @@ const screen = (answers: Answers, degraded: readonly string[]): string => {
 		if (typeof status === 'string') return [];
 		return [...(status.warnings ?? []), ...status.refusals.map((refusal) => `refused: ${sentence(refusal)}`)];
 	});
+	const verdict = warnings.length + speakerless.length === 0 ? 'all is well' : 'all is well but for these warnings';
 	return [
 		...rows.map(([name, text]) => `${name.padEnd(width)}  ${text}`),
 		...(sessions.length === 0
@@ -174,7 +175,7 @@ const screen = (answers: Answers, degraded: readonly string[]): string => {
 				]),
 		...(warnings.length === 0 ? [] : ['', ...new Set(warnings.map((text) => `warning: ${text}`))]),
 		'',
-		...(degraded.length === 0 ? ['all is well'] : ['DEGRADED', ...degraded.map((reason) => `  ${reason}`)]),
+		...(degraded.length === 0 ? [verdict] : ['DEGRADED', ...degraded.map((reason) => `  ${reason}`)]),
 	].join('\n');
 };
 
