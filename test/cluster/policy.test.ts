@@ -34,11 +34,14 @@ const probesOf = (lines: readonly string[] = []): Probe[] =>
 		);
 	});
 
-/** Steps of nothing but policies, and none that names a pod's address; endPort is not known to Kubernetes 1.20. */
+/**
+ * Steps of nothing but policies, and none that names a pod's address. Kubernetes 1.20 does not know endPort, and takes no
+ * leading zeros in addresses.
+ */
 const canBeAsked = ({ case: name, families, then = [], ...first }: Case): boolean =>
 	(families === undefined || families.includes(4)) &&
 	!/^17\./.test(name) &&
-	!/"(?:10\.0\.|fd00:)/.test(JSON.stringify([first, ...then].map(({ policies }) => policies))) &&
+	!/"(?:10\.0\.|fd00:)|["./]0\d/.test(JSON.stringify([first, ...then].map(({ policies }) => policies))) &&
 	[first, ...then].every(
 		({ pods, namespaces, wired, unwired }) => (pods ?? namespaces ?? wired ?? unwired) === undefined,
 	) &&
@@ -154,4 +157,61 @@ describe('NetworkPolicy in a cluster of two nodes', { timeout: 1_800_000 }, () =
 			}
 		});
 	}
+
+	it('a policy that the kernel refuses is closed for its own, and told in status, Event and metric', async () => {
+		const [to = '', from = ''] = [...places].filter((key) => key.startsWith('x/'));
+		const target = pods.get(to) as Pod;
+		const node = (...argv: string[]): Promise<string> => cluster.output(target.node, ...argv);
+		const spec = {
+			podSelector: { matchLabels: running.find(({ metadata }) => keyOf(metadata) === to)?.metadata.labels },
+			ingress: [{ from: [{ namespaceSelector: {}, podSelector: { matchLabels: { conformance: 'yes' } } }] }],
+		};
+		const probe = { from, to, port: served[0] as number };
+		const becomes = (wanted: boolean): Promise<void> =>
+			cluster.eventually(`${from} to ${to} is ${wanted ? 'allowed' : 'denied'}`, 60, async () =>
+				(await ask([probe])).has(`${from} ${to} ${probe.port}`) === wanted ? undefined : 'it is not',
+			);
+		const metric = async (): Promise<number> => {
+			const text = await node('curl', '-s', '-m', '20', 'http://127.0.0.1:9473/metrics');
+			return Number(/^manx_felix_problems(?:\{[^}]*\})? (\d+)/m.exec(text)?.[1]);
+		};
+		const sets = async (): Promise<readonly string[]> => (await node('ipset', 'list', '-n')).trim().split('\n');
+
+		const before = new Set(await sets());
+		await cluster.api.apply([policyOf('x/clash', spec)]);
+		await becomes(true);
+		const own = (await sets()).filter((name) => name.startsWith('manx-4-s-') && !before.has(name));
+		assert.equal(own.length, 1, own.join());
+		const [name = ''] = own;
+		await cluster.api.delete([policyOf('x/clash', spec)]);
+		await cluster.eventually('the set is gone', 60, async () => ((await sets()).includes(name) ? name : undefined));
+
+		// Somebody else has one of that name, of another type, and uses it.
+		const hold = ['OUTPUT', '-m', 'set', '--match-set', name, 'dst', '-j', 'RETURN'];
+		await node('ipset', 'create', name, 'hash:net');
+		await node('iptables-nft', '-A', ...hold);
+		try {
+			await cluster.api.apply([policyOf('x/clash', spec)]);
+			await becomes(false);
+			const { code, text } = await cluster.manxStatus(target.node);
+			assert.equal(code, 1, text);
+			assert.match(text, /x\/clash/);
+			assert.ok((await metric()) >= 1);
+			type Events = { items: { reason: string; message: string; involvedObject: { name: string } }[] };
+			await cluster.eventually('the Event', 60, async () => {
+				const { items } = await cluster.api.json<Events>('GET', '/api/v1/namespaces/x/events');
+				const found = items.find((one) => one.reason === 'NotInForce' && one.involvedObject.name === 'clash');
+				return found?.message.includes(name) ? undefined : JSON.stringify(found ?? items.map(({ reason }) => reason));
+			});
+		} finally {
+			await node('iptables-nft', '-D', ...hold);
+		}
+		// It is tried again every ten seconds.
+		await becomes(true);
+		await cluster.eventually('all is well', 60, async () => {
+			const { code, text } = await cluster.manxStatus(target.node);
+			return code === 0 && (await metric()) === 0 ? undefined : text;
+		});
+		await cluster.api.delete([policyOf('x/clash', spec)]);
+	});
 });
