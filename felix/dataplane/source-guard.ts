@@ -6,8 +6,8 @@ import { sourceFilterOf } from '../render/source-filter.ts';
 
 /**
  * Each pod sends from its own addresses only: a filter at its veth says so. While a single one is not in force (the
- * kernel cannot do it, somebody has another kind of qdisc there, the pod's bandwidth is limited), a rule of the raw table says it for all of them, which
- * costs every packet more. A veth that nobody knows sends nothing at all. A filter goes with its veth and never before.
+ * kernel cannot do it, somebody has another kind of qdisc there, the pod's bandwidth is limited), a rule of the raw table
+ * says it for all of them, which costs every packet more. A veth that nobody knows sends nothing at all. A filter goes with its veth and never before.
  */
 export type SourceGuard = {
 	readonly protect: (attachment: Attachment) => void;
@@ -55,8 +55,9 @@ export const createSourceGuard = (kernel: Pick<Kernel, 'ingressFilters' | 'listL
 		protect: (attachment) => {
 			if (protectedBy.get(attachment.hostInterface) === attachment) return;
 			protectedBy.set(attachment.hostInterface, attachment);
-			shut.delete(attachment.hostInterface);
-			if (attachment.shaped) shaped.add(attachment.hostInterface);
+			// One that was shut has the qdisc already: there is nothing to leave room for.
+			const wasShut = shut.delete(attachment.hostInterface);
+			if (attachment.shaped && !wasShut) shaped.add(attachment.hostInterface);
 			else filters.set(sourceFilterOf(attachment));
 		},
 		release: (hostInterface) => {

@@ -126,6 +126,14 @@ test('a pod of limited bandwidth has no filter of ours, and the rule is wanted w
 	assert.deepEqual([guard.pending(), guard.missing()], [0, []]);
 	guard.release(dev);
 	assert.equal(await guard.apply(), true);
+	// Shut while nobody knew it, it is opened to its own.
+	await guard.compare();
+	await guard.compare();
+	assert.equal(await guard.apply(), true);
+	assert.match(node.exec('tc', 'filter', 'show', 'dev', dev, 'ingress'), /bytecode '8,/);
+	guard.protect({ ...attachment, shaped: true });
+	assert.equal(await guard.apply(), true);
+	assert.deepEqual(await cameIn([...own, ...others]), own);
 });
 
 test('filters of others come after ours', async () => {
